@@ -1,0 +1,98 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config is every number that the policy stands on, and what it watches.
+// [Default] gives the value of each and the comment its unit and meaning.
+type Config struct {
+	All     bool // watch every container that did not opt out, for "unhealthy" only
+	Observe bool // decide and say, never act
+
+	StartSeconds time.Duration // a container without a check is up after it
+	UnhealthyFor time.Duration // how long a GPU container must stay unhealthy before the act
+	StartRetries int           // useless runs in a row that are followed by another attempt
+	Base         time.Duration // first delay; doubles with each level
+	Cap          time.Duration // longest delay
+	UsefulMin    time.Duration // a run is useful when ready for the median time to ready, at least this …
+	UsefulMax    time.Duration // … and at most this
+	DecayEvery   time.Duration // of ready time lowers the level by one (or 2 × time to ready, if longer)
+	FatalRetry   time.Duration // first half-open retry of a dead unit after giving up; doubles …
+	FatalMax     time.Duration // … up to this
+	PageAfter    time.Duration // of downtime (or 1.5 × time to ready, if longer)
+
+	StatefulStop time.Duration // least stop timeout for a database
+	GPUDeadline  time.Duration // least startup deadline of a GPU unit
+	GPUCap       time.Duration // and its longest
+
+	Confirm      time.Duration // a stop seen counts as a human's after it
+	PanicWindow  time.Duration // failures within it are one event
+	PanicPause   time.Duration // wait from the second failure on, so that the fraction is known
+	CanaryEvery  time.Duration // first wait after a failed canary; doubles …
+	CanaryMax    time.Duration // … up to this
+	BudgetWindow time.Duration // max(BudgetMin, 1.5 × units) repairs in it
+	BudgetMin    int
+	GPUBudget    int // repairs per GPU per hour
+	MaxParallel  int // repairs at a time
+	SlotMax      time.Duration // a GPU loads one unit at a time for at most this, or p95 time to ready
+	Settle       time.Duration // no act after an engine restart
+	SettleBoot   time.Duration // nor after boot
+	HoldFor      time.Duration // an operator's hold without a time ends after it
+	AbsentTTL    time.Duration // a removed unit is remembered, for its return
+	DockerPage   time.Duration // an engine out of reach pages after it
+}
+
+// Default is what defib does without configuration; the figures are those of
+// docs/design.md §5.
+func Default() Config {
+	return Config{
+		StartSeconds: 10 * time.Second, UnhealthyFor: 30 * time.Second, StartRetries: 5,
+		Base: 10 * time.Second, Cap: 5 * time.Minute,
+		UsefulMin: time.Minute, UsefulMax: 10 * time.Minute, DecayEvery: 10 * time.Minute,
+		FatalRetry: 30 * time.Minute, FatalMax: 6 * time.Hour, PageAfter: 15 * time.Minute,
+		StatefulStop: 120 * time.Second, GPUDeadline: 20 * time.Minute, GPUCap: time.Hour,
+		Confirm: 15 * time.Second, PanicWindow: time.Minute, PanicPause: 500 * time.Millisecond,
+		CanaryEvery: 5 * time.Minute, CanaryMax: 30 * time.Minute,
+		BudgetWindow: 10 * time.Minute, BudgetMin: 6, GPUBudget: 3, MaxParallel: 16, SlotMax: 5 * time.Minute,
+		Settle: 30 * time.Second, SettleBoot: 120 * time.Second, HoldFor: 24 * time.Hour,
+		AbsentTTL: 10 * time.Minute, DockerPage: 5 * time.Minute,
+	}
+}
+
+// Validate returns every problem at once, each as "name: what is wrong".
+func (c Config) Validate() error {
+	var errs []error
+	positive := []struct {
+		name  string
+		value time.Duration
+	}{
+		{"start_seconds", c.StartSeconds}, {"backoff_base", c.Base}, {"backoff_cap", c.Cap},
+		{"useful_min", c.UsefulMin}, {"useful_max", c.UsefulMax}, {"decay_every", c.DecayEvery},
+		{"fatal_retry", c.FatalRetry}, {"fatal_retry_max", c.FatalMax}, {"page_after", c.PageAfter},
+		{"stateful_stop_timeout", c.StatefulStop}, {"gpu_startup_deadline", c.GPUDeadline},
+		{"gpu_startup_deadline_max", c.GPUCap}, {"confirm_stop", c.Confirm}, {"panic_window", c.PanicWindow},
+		{"canary_every", c.CanaryEvery}, {"canary_max", c.CanaryMax}, {"budget_window", c.BudgetWindow},
+		{"gpu_slot_max", c.SlotMax}, {"hold_for", c.HoldFor}, {"absent_ttl", c.AbsentTTL}, {"docker_page_after", c.DockerPage},
+	}
+	for _, p := range positive {
+		if p.value <= 0 {
+			errs = append(errs, fmt.Errorf("%s: %v must be longer than 0s", p.name, p.value))
+		}
+	}
+	counts := []struct {
+		name  string
+		value int
+	}{{"start_retries", c.StartRetries}, {"budget_min", c.BudgetMin}, {"gpu_budget", c.GPUBudget}, {"max_parallel", c.MaxParallel}}
+	for _, p := range counts {
+		if p.value < 1 {
+			errs = append(errs, fmt.Errorf("%s: %d must be at least 1", p.name, p.value))
+		}
+	}
+	if c.Cap < c.Base {
+		errs = append(errs, fmt.Errorf("backoff_cap: %v is shorter than backoff_base %v", c.Cap, c.Base))
+	}
+	return errors.Join(errs...)
+}
