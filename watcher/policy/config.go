@@ -35,8 +35,8 @@ type Config struct {
 	CanaryMax    time.Duration // … up to this
 	BudgetWindow time.Duration // max(BudgetMin, 1.5 × units) repairs in it
 	BudgetMin    int
-	GPUBudget    int // repairs per GPU per hour
-	MaxParallel  int // repairs at a time
+	GPUBudget    int           // repairs per GPU per hour
+	MaxParallel  int           // repairs at a time
 	SlotMax      time.Duration // a GPU loads one unit at a time for at most this, or p95 time to ready
 	Settle       time.Duration // no act after an engine restart
 	SettleBoot   time.Duration // nor after boot

@@ -102,15 +102,15 @@ type Status struct {
 	Restarts24h  int       `json:"restarts_24h"` // repairs charged in the last 24 h
 	LastExit     *Exit     `json:"last_exit,omitempty"`
 	GPUs         []string  `json:"gpus,omitempty"`
-	WouldAct     bool      `json:"would_act"`            // if it failed now, or has failed: would defib act?
-	WhyNot       []string  `json:"why_not,omitempty"`    // each hold, delay or setting that stops it, as a sentence
-	Next         string    `json:"next,omitempty"`       // "restart", "waiting for you", "watching" …
-	NextAt       time.Time `json:"next_at,omitzero"`     // when, if a time is known
-	PagesAt      time.Time `json:"pages_at,omitzero"`    // when a human is called if nothing changes
-	Incident     string    `json:"incident,omitempty"`   // the open one
-	Settings     []Setting `json:"settings,omitempty"`   // the policy in effect, and where each value came from
-	Warnings     []string  `json:"warnings,omitempty"`   // labels that made no sense
-	Retries      string    `json:"retries,omitempty"`    // "2 of 5"
+	WouldAct     bool      `json:"would_act"`                // if it failed now, or has failed: would defib act?
+	WhyNot       []string  `json:"why_not,omitempty"`        // each hold, delay or setting that stops it, as a sentence
+	Next         string    `json:"next,omitempty"`           // "restart", "waiting for you", "watching" …
+	NextAt       time.Time `json:"next_at,omitzero"`         // when, if a time is known
+	PagesAt      time.Time `json:"pages_at,omitzero"`        // when a human is called if nothing changes
+	Incident     string    `json:"incident,omitempty"`       // the open one
+	Settings     []Setting `json:"settings,omitempty"`       // the policy in effect, and where each value came from
+	Warnings     []string  `json:"warnings,omitempty"`       // labels that made no sense
+	Retries      string    `json:"retries,omitempty"`        // "2 of 5"
 	ReadyAfter   Duration  `json:"ready_after_ns,omitempty"` // learned time to ready, median
 }
 

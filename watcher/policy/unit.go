@@ -45,32 +45,32 @@ type Unit struct {
 	Last      Observation
 	Run       Run           `json:"run"`
 	Check     Check         `json:"check,omitzero"`
-	Level     int           `json:"level,omitempty"`        // charged repairs not yet forgotten; sets the delay
-	Streak    int           `json:"streak,omitempty"`       // useless incarnations in a row; leads to FATAL
-	Credit    time.Duration `json:"credit,omitempty"`       // ready time not yet turned into a lower level
-	Repairs   []time.Time   `json:"repairs,omitempty"`      // charged, of the last 24 h
-	Throttled bool          `json:"throttled,omitempty"`    // 20 repairs in 24 h: one per 30 min
-	TTR       []Duration    `json:"ttr,omitempty"`          // the last 10 times to ready of this version
-	Failure   *Failure      `json:"failure,omitempty"`      // the failed verdict that stands
-	Op        *Op           `json:"op,omitempty"`           // the act in flight
-	Ask       *Ask          `json:"ask,omitempty"`          // the question in flight
-	Stop      *StopSeen     `json:"stop,omitempty"`         // somebody is stopping it, or did, not yet certain
-	Ours      bool          `json:"ours,omitempty"`         // our own act left it down
-	EngineHit bool          `json:"engine_hit,omitempty"`   // it was up when its engine process ended
-	Giveup    *Giveup       `json:"giveup,omitempty"`       // FATAL, and what follows from it
-	DownSince time.Time     `json:"down_since,omitzero"`    // not ready though it should run
-	Paged     bool          `json:"paged,omitempty"`        // for this downtime
-	Gone      time.Time     `json:"gone,omitzero"`          // its container was removed
-	Incident  string        `json:"incident,omitempty"`     // the open one
-	Fixed     string        `json:"fixed,omitempty"`        // the container whose start failure has a standing note
-	LastExit  *Exit         `json:"last_exit,omitempty"`    // the newest end of a run
-	SaidRule  string        `json:"said_rule,omitempty"`    // the newest note, said once
-	Canary    bool          `json:"canary,omitempty"`       // its repair proves the way for others
-	Slot      time.Time     `json:"slot,omitzero"`          // its GPUs are taken for loading until then
-	Touched   time.Time     `json:"touched,omitzero"`       // by an operator, newest
-	Lost      string        `json:"lost,omitempty"`         // the newest exit happened while nobody watched
-	Budgeted  bool          `json:"budget_free,omitempty"`  // released by a canary: the next act costs no budget
-	Retry     time.Time     `json:"retry,omitzero"`         // no further ask or act before it
+	Level     int           `json:"level,omitempty"`       // charged repairs not yet forgotten; sets the delay
+	Streak    int           `json:"streak,omitempty"`      // useless incarnations in a row; leads to FATAL
+	Credit    time.Duration `json:"credit,omitempty"`      // ready time not yet turned into a lower level
+	Repairs   []time.Time   `json:"repairs,omitempty"`     // charged, of the last 24 h
+	Throttled bool          `json:"throttled,omitempty"`   // 20 repairs in 24 h: one per 30 min
+	TTR       []Duration    `json:"ttr,omitempty"`         // the last 10 times to ready of this version
+	Failure   *Failure      `json:"failure,omitempty"`     // the failed verdict that stands
+	Op        *Op           `json:"op,omitempty"`          // the act in flight
+	Ask       *Ask          `json:"ask,omitempty"`         // the question in flight
+	Stop      *StopSeen     `json:"stop,omitempty"`        // somebody is stopping it, or did, not yet certain
+	Ours      bool          `json:"ours,omitempty"`        // our own act left it down
+	EngineHit bool          `json:"engine_hit,omitempty"`  // it was up when its engine process ended
+	Giveup    *Giveup       `json:"giveup,omitempty"`      // FATAL, and what follows from it
+	DownSince time.Time     `json:"down_since,omitzero"`   // not ready though it should run
+	Paged     bool          `json:"paged,omitempty"`       // for this downtime
+	Gone      time.Time     `json:"gone,omitzero"`         // its container was removed
+	Incident  string        `json:"incident,omitempty"`    // the open one
+	Fixed     string        `json:"fixed,omitempty"`       // the container whose start failure has a standing note
+	LastExit  *Exit         `json:"last_exit,omitempty"`   // the newest end of a run
+	SaidRule  string        `json:"said_rule,omitempty"`   // the newest note, said once
+	Canary    bool          `json:"canary,omitempty"`      // its repair proves the way for others
+	Slot      time.Time     `json:"slot,omitzero"`         // its GPUs are taken for loading until then
+	Touched   time.Time     `json:"touched,omitzero"`      // by an operator, newest
+	Lost      string        `json:"lost,omitempty"`        // the newest exit happened while nobody watched
+	Budgeted  bool          `json:"budget_free,omitempty"` // released by a canary: the next act costs no budget
+	Retry     time.Time     `json:"retry,omitzero"`        // no further ask or act before it
 }
 
 // Duration is a time.Duration that reads as seconds in JSON.
