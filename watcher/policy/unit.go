@@ -28,50 +28,149 @@ const (
 	ModeObserve Mode = "observe"
 )
 
+// Duration is a time.Duration; JSON holds nanoseconds.
+type Duration = time.Duration
+
 // Unit is all that is remembered of one supervised container under its stable
-// identity. It is plain JSON: state file, page and command line share it.
+// identity. It is plain JSON: the state file and Restore share it.
 type Unit struct {
-	Key       string    `json:"key"`
-	Name      string    `json:"name"`
-	Project   string    `json:"project,omitempty"`
-	State     State     `json:"state"`
-	Detail    string    `json:"detail,omitempty"` // restarting, starting, stopping, by docker, not ready
-	Since     time.Time `json:"since"`
-	Rule      string    `json:"rule,omitempty"` // what put it into State
-	Reason    string    `json:"reason,omitempty"`
-	WantDown  bool      `json:"want_down,omitempty"` // a human stopped it, or its job is done
-	Seen      bool      `json:"seen,omitempty"`      // observed in this generation
-	EventRead time.Time `json:"event_read,omitzero"` // of the newest engine event applied
-	Last      Observation
-	Run       Run           `json:"run"`
-	Check     Check         `json:"check,omitzero"`
-	Level     int           `json:"level,omitempty"`       // charged repairs not yet forgotten; sets the delay
-	Streak    int           `json:"streak,omitempty"`      // useless incarnations in a row; leads to FATAL
-	Credit    time.Duration `json:"credit,omitempty"`      // ready time not yet turned into a lower level
-	Repairs   []time.Time   `json:"repairs,omitempty"`     // charged, of the last 24 h
-	Throttled bool          `json:"throttled,omitempty"`   // 20 repairs in 24 h: one per 30 min
-	TTR       []Duration    `json:"ttr,omitempty"`         // the last 10 times to ready of this version
-	Failure   *Failure      `json:"failure,omitempty"`     // the failed verdict that stands
-	Op        *Op           `json:"op,omitempty"`          // the act in flight
-	Ask       *Ask          `json:"ask,omitempty"`         // the question in flight
-	Stop      *StopSeen     `json:"stop,omitempty"`        // somebody is stopping it, or did, not yet certain
-	Ours      bool          `json:"ours,omitempty"`        // our own act left it down
-	EngineHit bool          `json:"engine_hit,omitempty"`  // it was up when its engine process ended
-	Giveup    *Giveup       `json:"giveup,omitempty"`      // FATAL, and what follows from it
-	DownSince time.Time     `json:"down_since,omitzero"`   // not ready though it should run
-	Paged     bool          `json:"paged,omitempty"`       // for this downtime
-	Gone      time.Time     `json:"gone,omitzero"`         // its container was removed
-	Incident  string        `json:"incident,omitempty"`    // the open one
-	Fixed     string        `json:"fixed,omitempty"`       // the container whose start failure has a standing note
-	LastExit  *Exit         `json:"last_exit,omitempty"`   // the newest end of a run
-	SaidRule  string        `json:"said_rule,omitempty"`   // the newest note, said once
-	Canary    bool          `json:"canary,omitempty"`      // its repair proves the way for others
-	Slot      time.Time     `json:"slot,omitzero"`         // its GPUs are taken for loading until then
-	Touched   time.Time     `json:"touched,omitzero"`      // by an operator, newest
-	Lost      string        `json:"lost,omitempty"`        // the newest exit happened while nobody watched
-	Budgeted  bool          `json:"budget_free,omitempty"` // released by a canary: the next act costs no budget
-	Retry     time.Time     `json:"retry,omitzero"`        // no further ask or act before it
+	Key     string    `json:"key"`
+	Name    string    `json:"name"` // the container's
+	Project string    `json:"project,omitempty"`
+	Version string    `json:"version,omitempty"` // image digest and configuration; a new one clears the counters
+	State   State     `json:"state"`
+	Detail  string    `json:"detail,omitempty"` // restarting, starting, stopping, by docker, not ready
+	Since   time.Time `json:"since"`
+	Rule    string    `json:"rule,omitempty"` // what put it into State
+	Reason  string    `json:"reason,omitempty"`
+
+	// What people want of it.
+	WantDown bool      `json:"want_down,omitempty"` // a human stopped it, or its job is done
+	Stop     *StopSeen `json:"stop,omitempty"`      // somebody is stopping it, not yet certain
+	Undo     bool      `json:"undo,omitempty"`      // somebody stopped it during our restart: stop it again
+
+	// What is known of it.
+	Seen      bool        `json:"seen,omitempty"`       // observed in this generation
+	EventRead time.Time   `json:"event_read,omitzero"`  // of the newest engine event applied
+	Last      Observation `json:"last"`                 // the newest observation that stands
+	Run       Run         `json:"run"`                  // the incarnation in Last
+	Check     Check       `json:"check,omitzero"`       // what this version's health check ever said
+	TTR       []Duration  `json:"ttr,omitempty"`        // the last 10 times to ready of this version
+	LastExit  *Exit       `json:"last_exit,omitempty"`  // the newest end of a run
+	OOM       time.Time   `json:"oom,omitzero"`         // the newest oom event
+	EngineHit bool        `json:"engine_hit,omitempty"` // it was up when its engine process ended
+	Ours      bool        `json:"ours,omitempty"`       // our own act left it down
+	Gone      time.Time   `json:"gone,omitzero"`        // its container was removed
+
+	// What has gone wrong and what was tried.
+	Failure   *Failure    `json:"failure,omitempty"` // the failed verdict that stands
+	Level     int         `json:"level,omitempty"`   // charged repairs not yet forgotten; sets the delay
+	Streak    int         `json:"streak,omitempty"`  // useless incarnations in a row; leads to FATAL
+	Credit    Duration    `json:"credit,omitempty"`  // ready time not yet turned into a lower level
+	Repairs   []time.Time `json:"repairs,omitempty"` // charged, of the last 24 h
+	Throttled bool        `json:"throttled,omitempty"`
+	Giveup    *Giveup     `json:"giveup,omitempty"` // FATAL: stays until a useful run
+	Op        *Op         `json:"op,omitempty"`     // the act in flight
+	Ask       *Ask        `json:"ask,omitempty"`    // the question in flight
+	Canary    bool        `json:"canary,omitempty"` // its repair proves the way for others
+	Freed     bool        `json:"freed,omitempty"`  // let go by a canary: the next act costs no budget
+	Slot      time.Time   `json:"slot,omitzero"`    // it is loading: its GPUs are taken until then
+
+	// What people were told.
+	DownSince time.Time `json:"down_since,omitzero"` // not ready though it should run
+	Paged     bool      `json:"paged,omitempty"`     // for this downtime
+	Incident  string    `json:"incident,omitempty"`  // the open one
+	Said      string    `json:"said,omitempty"`      // the newest note, so that it is said once
 }
 
-// Duration is a time.Duration that reads as seconds in JSON.
-type Duration = time.Duration
+// Run is one incarnation: (container ID, StartedAt) and what it has shown.
+type Run struct {
+	StartedAt time.Time `json:"started_at,omitzero"` // the engine's time; identity only
+	Began     time.Time `json:"began,omitzero"`      // the same on our clock
+	By        string    `json:"by,omitempty"`        // defib, docker, engine, somebody
+	Healthy   bool      `json:"healthy,omitempty"`   // its check has passed
+	ReadyAt   time.Time `json:"ready_at,omitzero"`   // on our clock
+	Counted   bool      `json:"counted,omitempty"`   // its failure has been charged to Streak
+	Useful    bool      `json:"useful,omitempty"`
+	Cohort    int       `json:"cohort,omitempty"` // GPU units that started within a minute of it, itself included
+}
+
+// Check is what the health check of one version has shown over all its runs.
+type Check struct {
+	Passed bool `json:"passed,omitempty"`
+	Tried  bool `json:"tried,omitempty"` // never passed, and the one restart that this allows was made
+}
+
+// Failure is a failed verdict.
+type Failure struct {
+	At     time.Time `json:"at"`
+	Rule   string    `json:"rule"` // unhealthy, exited, start_failed, start_timeout, engine_restart, repair_failed …
+	Text   string    `json:"text"`
+	Verb   Verb      `json:"verb,omitempty"` // what would help; empty when only a human can
+	Due    time.Time `json:"due"`            // the act is due
+	Probe  time.Time `json:"probe,omitzero"` // End of the failing check it stands on, engine's time
+	Free   bool      `json:"free,omitempty"` // not charged: an engine or host restart, a retry after giving up
+	FromOK bool      `json:"from_ok,omitempty"`
+}
+
+// Op is an act in flight. It ends with its outcome and an inspect asked after.
+type Op struct {
+	ID        uint64    `json:"id"`
+	Verb      Verb      `json:"verb"`
+	Rule      string    `json:"rule"`
+	Container string    `json:"container"`
+	StartedAt time.Time `json:"started_at,omitzero"` // of the incarnation it acts on
+	At        time.Time `json:"at"`
+	Timeout   Duration  `json:"timeout"`      // the stop timeout it sends
+	By        string    `json:"by,omitempty"` // the operator, when one asked for it
+	Operator  bool      `json:"operator,omitempty"`
+	Charged   bool      `json:"charged,omitempty"`
+	Terms     int       `json:"terms,omitempty"`  // stop signals seen during it
+	Kills     int       `json:"kills,omitempty"`  // SIGKILLs seen during it
+	TermAt    time.Time `json:"term_at,omitzero"` // first stop signal, engine's time
+	Done      time.Time `json:"done,omitzero"`    // its outcome came; an inspect sent later ends it
+	Outcome   Class     `json:"outcome,omitempty"`
+	Text      string    `json:"text,omitempty"`
+	Orphan    bool      `json:"orphan,omitempty"` // the process that issued it is gone
+}
+
+// Ask is a question in flight.
+type Ask struct {
+	ID     uint64    `json:"id"`
+	At     time.Time `json:"at"`
+	Until  time.Time `json:"until"`             // unanswered then, it is asked again
+	ForAct bool      `json:"for_act,omitempty"` // an act waits for it: it holds a slot
+}
+
+// StopSeen is a stop signal or stop event that was not ours.
+type StopSeen struct {
+	At         time.Time `json:"at"`
+	Signal     int       `json:"signal,omitempty"`
+	Generation uint64    `json:"generation"`
+	Until      time.Time `json:"until"`         // no exit by then: it was no stop
+	Down       time.Time `json:"down,omitzero"` // the exit that followed
+}
+
+// Giveup is FATAL and its half-open retries.
+type Giveup struct {
+	At    time.Time `json:"at"`
+	Rule  string    `json:"rule"`
+	Text  string    `json:"text"`
+	N     int       `json:"n"`              // half-open retries made
+	Retry time.Time `json:"retry,omitzero"` // the next; zero when only a human can help
+	Paged time.Time `json:"paged,omitzero"`
+	Open  bool      `json:"open"` // FATAL now; false after a healthy verdict, until the run proves useful
+}
+
+// Panic is one event that many failures are part of.
+type Panic struct {
+	Domain   string    `json:"domain"` // host, mount:…, gpu:…, image:…, parent:…
+	Since    time.Time `json:"since"`
+	Canary   []string  `json:"canary,omitempty"`   // keys of units whose repair decides
+	CanaryAt time.Time `json:"canary_at,omitzero"` // the admitted number doubles each minute from here
+	Admitted int       `json:"admitted,omitempty"` // repairs let through while canaries start
+	Next     time.Time `json:"next,omitzero"`      // after a failed canary
+	Failed   int       `json:"failed,omitempty"`   // canaries that failed
+	Incident string    `json:"incident,omitempty"`
+	Paged    bool      `json:"paged,omitempty"`
+}
