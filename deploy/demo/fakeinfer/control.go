@@ -125,7 +125,7 @@ func (c *control) watch(log *slog.Logger) {
 	}
 	c.act() // for what was told before the watch stood
 	for buf := make([]byte, 64<<10); ; c.act() {
-		if _, err := syscall.Read(fd, buf); err != nil && err != syscall.EINTR { //nolint:errorlint // a bare errno
+		if _, err := syscall.Read(fd, buf); err != nil && err != syscall.EINTR {
 			log.Error("watch control files", "dir", c.dir, "err", err)
 			return
 		}

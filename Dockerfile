@@ -1,0 +1,10 @@
+# Nothing but the binary, which `make image` builds first; no image is pulled.
+FROM scratch
+LABEL org.opencontainers.image.title="defib" \
+      org.opencontainers.image.description="Keeps the containers of one Docker host alive" \
+      org.opencontainers.image.source="https://github.com/defib-dev/defib" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY bin/defib /defib
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 CMD ["/defib", "healthcheck"]
+ENTRYPOINT ["/defib"]
+CMD ["run"]
