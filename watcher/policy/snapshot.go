@@ -5,6 +5,7 @@ import "time"
 // Host is what is remembered of the host as a whole.
 type Host struct {
 	NextID     uint64    `json:"next_id"`
+	Incidents  uint64    `json:"incidents,omitempty"` // opened so far
 	BootID     string    `json:"boot_id,omitempty"`
 	Connected  bool      `json:"connected,omitempty"`
 	Synced     bool      `json:"synced,omitempty"`
@@ -21,6 +22,7 @@ type Host struct {
 	Holds      []Hold    `json:"holds,omitempty"`
 	Panics     []Panic   `json:"panics,omitempty"`
 	Others     []Other   `json:"others,omitempty"`
+	Now        time.Time `json:"now,omitzero"` // of the newest event
 }
 
 // Snapshot is the whole state of a Machine: what Restore takes up again.

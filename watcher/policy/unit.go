@@ -47,10 +47,11 @@ type Unit struct {
 	// What people want of it.
 	WantDown bool      `json:"want_down,omitempty"` // a human stopped it, or its job is done
 	Stop     *StopSeen `json:"stop,omitempty"`      // somebody is stopping it, not yet certain
-	Undo     bool      `json:"undo,omitempty"`      // somebody stopped it during our restart: stop it again
+	Undo     time.Time `json:"undo,omitzero"`       // somebody stopped it during our restart: stop it again then
 
 	// What is known of it.
 	Seen      bool        `json:"seen,omitempty"`       // observed in this generation
+	Read      time.Time   `json:"read,omitzero"`        // when the inspect behind Last was sent
 	EventRead time.Time   `json:"event_read,omitzero"`  // of the newest engine event applied
 	Last      Observation `json:"last"`                 // the newest observation that stands
 	Run       Run         `json:"run"`                  // the incarnation in Last
@@ -61,6 +62,9 @@ type Unit struct {
 	EngineHit bool        `json:"engine_hit,omitempty"` // it was up when its engine process ended
 	Ours      bool        `json:"ours,omitempty"`       // our own act left it down
 	Gone      time.Time   `json:"gone,omitzero"`        // its container was removed
+	LeftAt    time.Time   `json:"left_at,omitzero"`     // it was ready until then
+	WasUp     bool        `json:"was_up,omitempty"`     // defib has seen it run
+	PausedAt  time.Time   `json:"paused_at,omitzero"`   // its timers stand still since
 
 	// What has gone wrong and what was tried.
 	Failure   *Failure    `json:"failure,omitempty"` // the failed verdict that stands
@@ -76,6 +80,10 @@ type Unit struct {
 	Freed     bool        `json:"freed,omitempty"`  // let go by a canary: the next act costs no budget
 	Slot      time.Time   `json:"slot,omitzero"`    // it is loading: its GPUs are taken until then
 
+	// When it is looked at again, and whether it waits at the gate.
+	Wake    time.Time `json:"wake,omitzero"`
+	Waiting bool      `json:"waiting,omitempty"`
+
 	// What people were told.
 	DownSince time.Time `json:"down_since,omitzero"` // not ready though it should run
 	Paged     bool      `json:"paged,omitempty"`     // for this downtime
@@ -90,9 +98,10 @@ type Run struct {
 	By        string    `json:"by,omitempty"`        // defib, docker, engine, somebody
 	Healthy   bool      `json:"healthy,omitempty"`   // its check has passed
 	ReadyAt   time.Time `json:"ready_at,omitzero"`   // on our clock
-	Counted   bool      `json:"counted,omitempty"`   // its failure has been charged to Streak
-	Useful    bool      `json:"useful,omitempty"`
-	Cohort    int       `json:"cohort,omitempty"` // GPU units that started within a minute of it, itself included
+	Died      bool      `json:"died,omitempty"`      // its die event was seen
+	Counted   bool      `json:"counted,omitempty"`   // its end has been charged to Streak
+	Settled   bool      `json:"settled,omitempty"`   // its ready time has been turned into Credit
+	Cohort    int       `json:"cohort,omitempty"`    // GPU units that started within a minute of it, itself included
 }
 
 // Check is what the health check of one version has shown over all its runs.
@@ -125,10 +134,12 @@ type Op struct {
 	By        string    `json:"by,omitempty"` // the operator, when one asked for it
 	Operator  bool      `json:"operator,omitempty"`
 	Charged   bool      `json:"charged,omitempty"`
-	Terms     int       `json:"terms,omitempty"`  // stop signals seen during it
-	Kills     int       `json:"kills,omitempty"`  // SIGKILLs seen during it
-	TermAt    time.Time `json:"term_at,omitzero"` // first stop signal, engine's time
-	Done      time.Time `json:"done,omitzero"`    // its outcome came; an inspect sent later ends it
+	Terms     int       `json:"terms,omitempty"`    // stop signals seen during it
+	Kills     int       `json:"kills,omitempty"`    // SIGKILLs seen during it
+	Restarts  int       `json:"restarts,omitempty"` // restart events seen during it
+	Foreign   bool      `json:"foreign,omitempty"`  // more stop signals than it caused
+	TermAt    time.Time `json:"term_at,omitzero"`   // first stop signal, engine's time
+	Done      time.Time `json:"done,omitzero"`      // its outcome came; an inspect sent later ends it
 	Outcome   Class     `json:"outcome,omitempty"`
 	Text      string    `json:"text,omitempty"`
 	Orphan    bool      `json:"orphan,omitempty"` // the process that issued it is gone

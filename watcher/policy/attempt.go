@@ -1,0 +1,297 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// newFailure enters a failed verdict into the books: it settles the run, sets
+// when the next attempt is due, and tells the neighbours.
+func (m *Machine) newFailure(u *unit, v verdict) *Failure {
+	fromOK := !u.Run.ReadyAt.IsZero() && !u.Run.Settled
+	m.unready(u)
+	if !u.Run.Counted && !v.free {
+		m.count(u)
+	}
+	f := &Failure{At: m.now, Rule: v.rule, Text: v.text, Verb: v.verb, Free: v.free, Probe: v.probe, FromOK: fromOK}
+	f.Due = m.now
+	if v.verb != VerbStop {
+		f.Due = m.now.Add(m.delay(u))
+	}
+	if v.rule == "unhealthy" && len(u.Last.GPUs) > 0 {
+		f.Due = later(f.Due, m.now.Add(u.policy.UnhealthyFor))
+	}
+	u.Failure = f
+	m.canaryFailed(u)
+	m.open(u, v.rule, v.text, LevelInfo)
+	m.step(u, v.rule, v.text)
+	if in := m.incidents[u.Incident]; in != nil {
+		in.Failures++
+	}
+	m.spreadWord(u, f)
+	m.touch(u)
+	return f
+}
+
+// attempt passes the gate and acts, or says what holds it up.
+func (m *Machine) attempt(u *unit, f *Failure, fresh bool) {
+	if m.now.Before(m.host.Settle) {
+		m.become(u, Backoff, "", "settle", m.host.SettleWhy)
+		u.wake = m.host.Settle
+		return
+	}
+	if h, again, held := m.blocked(u); held {
+		m.held(u, f, h, again)
+		return
+	}
+	if !fresh {
+		m.become(u, Unhealthy, "", f.Rule, f.Text)
+		m.askForAct(u, f)
+		u.wake = u.Ask.Until
+		return
+	}
+	m.act(u, f.Verb, f.Rule, m.reasonFor(u, f), m.price(u, f))
+}
+
+// held: an attempt is due and something blocks it. It is never charged.
+func (m *Machine) held(u *unit, f *Failure, h Hold, again time.Time) {
+	rule := "held_" + string(h.Reason)
+	text := f.Text + "; not acted on: " + h.Why
+	if u.State != Held || u.Rule != rule {
+		m.note(u, rule, text)
+	}
+	m.become(u, Held, string(h.Reason), rule, text)
+	m.waiting[u.Key] = u
+	u.wake = again
+	if u.Ask != nil && u.Ask.ForAct {
+		u.Ask.ForAct = false
+		m.kick = true
+	}
+}
+
+func (m *Machine) reasonFor(u *unit, f *Failure) string {
+	return fmt.Sprintf("%s (attempt %d)", f.Text, max(1, u.Streak))
+}
+
+type price int
+
+const (
+	actCharged  price = iota // raises the level, costs budget
+	actFreed                 // raises the level; a canary has proved it
+	actFree                  // neither: not the unit's fault
+	actOperator              // an operator asked
+)
+
+func (m *Machine) price(u *unit, f *Failure) price {
+	switch {
+	case f.Free || f.Verb == VerbStop:
+		return actFree
+	case u.Freed:
+		return actFreed
+	}
+	return actCharged
+}
+
+// act emits a decision that changes the world. At most one is in flight per
+// unit.
+func (m *Machine) act(u *unit, verb Verb, rule, reason string, p price) {
+	timeout := stopTimeout(u)
+	if u.policy.Stateful != "" {
+		timeout = max(timeout, m.cfg.StatefulStop)
+	}
+	u.Ask = nil
+	d := m.decide(u, verb, rule, reason)
+	d.StopTimeout, d.Within = timeout, timeout+30*time.Second
+	m.out = append(m.out, *d)
+	u.Op = &Op{
+		ID: d.ID, Verb: verb, Rule: rule, Container: d.Container, StartedAt: u.Last.StartedAt, At: m.now,
+		Timeout: timeout, Operator: p == actOperator, Charged: p == actCharged || p == actFreed,
+	}
+	if p == actCharged {
+		m.spend()
+	}
+	if u.Op.Charged {
+		m.charge(u)
+	}
+	if u.Giveup != nil && u.Giveup.Open {
+		u.Giveup.N++
+		u.Giveup.Retry = time.Time{}
+	}
+	if f := u.Failure; f != nil && (f.Rule == "unhealthy" || f.Rule == "start_timeout") && !u.Check.Passed {
+		u.Check.Tried = true
+	}
+	u.Freed = false
+	m.takeSlot(u, verb)
+	m.become(u, Repairing, acting(verb), rule, reason)
+	m.step(u, rule, string(verb)+": "+reason)
+	m.touch(u)
+}
+
+func acting(v Verb) string {
+	switch v {
+	case VerbStart:
+		return "starting"
+	case VerbStop:
+		return "stopping"
+	}
+	return "restarting"
+}
+
+// decide numbers a decision about u.
+func (m *Machine) decide(u *unit, verb Verb, rule, reason string) *Decision {
+	m.host.NextID++
+	m.touchHost()
+	return &Decision{
+		ID: m.host.NextID, At: m.now, Unit: u.Key, Name: u.Name, Container: u.Last.Container, StartedAt: u.Last.StartedAt,
+		Verb: verb, Rule: rule, Reason: reason, Incident: u.Incident,
+	}
+}
+
+// ask wants a fresh look at the unit.
+func (m *Machine) ask(u *unit, rule, reason string, forAct bool) {
+	if u.Ask != nil && m.now.Before(u.Ask.Until) {
+		u.Ask.ForAct = u.Ask.ForAct || forAct
+		return
+	}
+	d := m.decide(u, VerbInspect, rule, reason)
+	d.Within = 10 * time.Second
+	m.out = append(m.out, *d)
+	u.Ask = &Ask{ID: d.ID, At: m.now, Until: m.now.Add(askAgain), ForAct: forAct}
+	m.touch(u)
+}
+
+// askForAct asks before a delayed act: its reason may be gone.
+func (m *Machine) askForAct(u *unit, f *Failure) {
+	m.ask(u, "look_again", "the attempt waited; its reason may be gone ("+f.Rule+")", true)
+}
+
+// answered ends the question that d stands for.
+func (m *Machine) answered(u *unit, id uint64) {
+	if u.Ask == nil || id != u.Ask.ID {
+		return
+	}
+	if u.Ask.ForAct {
+		m.kick = true
+	}
+	u.Ask = nil
+	m.touch(u)
+}
+
+// outcome takes in what came of an act; a late or foreign one is ignored.
+func (m *Machine) outcome(ev Event) {
+	u := m.units[ev.Unit]
+	if u == nil || ev.Outcome == nil {
+		return
+	}
+	if u.Ask != nil && u.Ask.ID == ev.Decision {
+		return // its answer comes as an observation, or not at all
+	}
+	if u.Op == nil || u.Op.ID != ev.Decision || !u.Op.Done.IsZero() {
+		return
+	}
+	op := u.Op
+	op.Done, op.Outcome, op.Text = m.now, ev.Outcome.Class, ev.Outcome.Text
+	m.keepEvidence(u, ev.Outcome.Evidence)
+	switch op.Outcome {
+	case OutcomeFailed, OutcomeStuck:
+		m.note(u, string(op.Verb)+"_failed", fmt.Sprintf("the %s did not work: %s", op.Verb, op.Text))
+	}
+	if op.Outcome == OutcomeStuck {
+		m.stuck(u)
+	}
+	m.kick = true
+	m.touch(u)
+	m.evaluate(u, false)
+}
+
+// stuck: SIGKILL did not end it. Nothing more is tried, for each further kill
+// would only queue up behind the first.
+func (m *Machine) stuck(u *unit) {
+	m.setHold(Hold{
+		Reason: HoldStuck, Scope: ScopeUnit, Target: u.Key, Since: m.now, By: byDefib,
+		Why: "SIGKILL did not end it, so a driver or the kernel holds it; look at `dmesg`, and reboot if it stays",
+	})
+	m.page(u, "stuck", "Docker could not end it even with SIGKILL: "+u.Op.Text+". A driver or the kernel holds it; look at `dmesg`, and reboot if it stays")
+}
+
+// inRepair waits for the outcome of the act and then for an inspect that was
+// sent after it.
+func (m *Machine) inRepair(u *unit, fresh bool) {
+	op := u.Op
+	switch {
+	case op.Orphan:
+		m.adopt(u, fresh)
+	case op.Done.IsZero():
+		m.become(u, Repairing, acting(op.Verb), op.Rule, u.Reason)
+	case fresh && u.Read.After(op.Done):
+		m.endOp(u)
+		m.evaluate(u, true)
+	default:
+		m.ask(u, "verify", "what came of the "+string(op.Verb), false)
+		u.wake = u.Ask.Until
+	}
+}
+
+// adopt takes over an act of a process that is gone. The engine goes on with a
+// restart by itself, so nothing is done until it must have ended.
+func (m *Machine) adopt(u *unit, fresh bool) {
+	op := u.Op
+	moved := u.Last.Container != op.Container || !u.Last.StartedAt.Equal(op.StartedAt)
+	until := op.At.Add(op.Timeout + 5*time.Second)
+	if op.Verb == VerbStart {
+		until = op.At.Add(5 * time.Second)
+	}
+	if fresh && (moved && op.Verb != VerbStop || !m.now.Before(until)) {
+		m.step(u, "taken_up", "defib was ended during the "+string(op.Verb)+" and has taken it up again")
+		if !moved && op.Charged { // it never happened, or only half of it
+			u.Level = max(0, u.Level-1)
+			u.Check.Tried = false
+		}
+		m.endOp(u)
+		m.evaluate(u, true)
+		return
+	}
+	m.become(u, Repairing, acting(op.Verb), op.Rule, u.Reason)
+	if m.now.Before(until) {
+		u.wake = until
+		return
+	}
+	m.ask(u, "verify", "what came of the "+string(op.Verb)+" that the defib before this one began", false)
+	u.wake = u.Ask.Until
+}
+
+// endOp closes the act: what the container does from here on is judged anew.
+func (m *Machine) endOp(u *unit) {
+	op := u.Op
+	u.Op = nil
+	m.kick = true
+	m.touch(u)
+	if u.Failure != nil && op.Outcome != OutcomeOK || !u.Last.Running {
+		u.Failure = nil // the next verdict is a new failure, with its own delay
+		u.Run.Counted = false
+	}
+	if op.Foreign && op.Restarts < 2 {
+		u.Undo = m.now.Add(undoAfter)
+		return
+	}
+	switch {
+	case op.Verb != VerbStop:
+		u.Ours = !u.Last.Running
+	case op.Operator:
+		u.WantDown = true
+	case op.Rule == "honour_stop":
+		u.WantDown = true
+	case op.Rule == "crash_loop" && !u.Last.Running:
+		u.Ours, u.Run.Counted = true, true
+		m.giveUp(u, "crash_loop", fmt.Sprintf(
+			"it failed %d times in a row and Docker kept starting it, so defib stopped it; `docker start %s` undoes that", u.Streak, u.Name))
+	}
+}
+
+// keepEvidence files what the container left behind with its incident.
+func (m *Machine) keepEvidence(u *unit, e *Evidence) {
+	if in := m.incidents[u.Incident]; in != nil && e != nil {
+		in.Evidence = e
+		m.revise(in)
+	}
+}

@@ -1,0 +1,145 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// command carries out an operator's order. It passes backoff, budget, panic
+// and slots; a hold stops it unless it is forced.
+func (m *Machine) command(c *Command) {
+	if c == nil {
+		return
+	}
+	switch c.Order {
+	case OrderHold, OrderRelease:
+		m.holdCommand(c)
+		return
+	}
+	u := m.units[c.Unit]
+	if u == nil || !u.Gone.IsZero() {
+		m.say("refused", fmt.Sprintf("there is no container %s under watch; `defib status -a` lists all", clip(c.Unit)))
+		return
+	}
+	if why := m.refusal(u, c); why != "" {
+		m.note(u, "refused", why)
+		return
+	}
+	switch c.Order {
+	case OrderRestart:
+		m.orderRestart(u, c)
+	case OrderStop:
+		m.orderStop(u, c)
+	case OrderRetry:
+		m.orderRetry(u, c)
+	}
+}
+
+// refusal says why an order cannot be carried out now, or nothing.
+func (m *Machine) refusal(u *unit, c *Command) string {
+	switch {
+	case !m.host.Connected || !u.Seen:
+		return "Docker does not answer, so nothing can be done: " + m.host.Reason
+	case u.Op != nil:
+		return "a " + string(u.Op.Verb) + " of it is under way; wait for it, or look at `defib describe " + u.Name + "`"
+	case c.Order == OrderStop:
+		return ""
+	case c.Force:
+		return ""
+	}
+	for _, reason := range []HoldReason{HoldOperator, HoldGPU, HoldVRAM, HoldStuck} {
+		if h, ok := m.standing(u, reason); ok {
+			return fmt.Sprintf("it is held (%s: %s); release the hold, or `defib restart --force %s`", h.Reason, h.Why, u.Name)
+		}
+	}
+	return ""
+}
+
+func (m *Machine) orderRestart(u *unit, c *Command) {
+	verb := VerbRestart
+	if !u.Last.Running {
+		verb = VerbStart
+	}
+	m.pardon(u)
+	u.WantDown, u.Stop, u.Undo = false, nil, time.Time{}
+	m.act(u, verb, "operator", ordered(c), actOperator)
+	m.evaluate(u, false)
+}
+
+// orderStop is how a person tells defib to leave an exited container alone:
+// `docker stop` on one leaves no trace.
+func (m *Machine) orderStop(u *unit, c *Command) {
+	m.step(u, "operator", ordered(c))
+	u.Stop, u.Undo = nil, time.Time{}
+	if u.Last.Running {
+		m.act(u, VerbStop, "operator", ordered(c), actOperator)
+	} else {
+		u.WantDown = true
+		m.pardon(u)
+		m.note(u, "operator", ordered(c)+"; it is down and stays so")
+	}
+	m.touch(u)
+	m.evaluate(u, false)
+}
+
+func (m *Machine) orderRetry(u *unit, c *Command) {
+	if u.State == Running || u.State == Stopped || u.State == Paused {
+		m.note(u, "refused", fmt.Sprintf("it is %s, so there is nothing to retry; `defib restart %s` restarts it all the same", u.State, u.Name))
+		return
+	}
+	m.pardon(u)
+	m.note(u, "operator", ordered(c)+"; it gets full retries")
+	m.evaluate(u, false)
+}
+
+func ordered(c *Command) string {
+	text := fmt.Sprintf("%s by %s", c.Order, clip(or2(c.By, "an operator")))
+	if c.Why != "" {
+		text += " (" + clip(c.Why) + ")"
+	}
+	return text
+}
+
+func or2(s, empty string) string {
+	if s == "" {
+		return empty
+	}
+	return s
+}
+
+// holdCommand sets or ends an operator's hold. Each ends by itself in time.
+func (m *Machine) holdCommand(c *Command) {
+	h := Hold{Reason: HoldOperator, By: clip(or2(c.By, "an operator")), Since: m.now}
+	switch {
+	case c.All:
+		h.Scope = ScopeHost
+	case c.Project != "":
+		h.Scope, h.Target = ScopeProject, c.Project
+	default:
+		h.Scope, h.Target = ScopeUnit, c.Unit
+		if m.units[c.Unit] == nil {
+			m.say("refused", fmt.Sprintf("there is no container %s under watch; `defib status -a` lists all", clip(c.Unit)))
+			return
+		}
+	}
+	if c.Order == OrderRelease {
+		if m.clearHold(h) {
+			m.say("released", ordered(c)+": defib acts on "+holdTarget(h)+" again")
+		} else {
+			m.say("refused", "there is no operator hold on "+holdTarget(h)+"; `defib status` shows the holds")
+		}
+		m.kick = true
+		return
+	}
+	d := c.For
+	if d <= 0 {
+		d = m.cfg.HoldFor
+	}
+	h.Until = m.now.Add(d)
+	h.Why = fmt.Sprintf("%s holds %s until %s", h.By, holdTarget(h), h.Until.Format("2006-01-02 15:04:05 MST"))
+	if c.Why != "" {
+		h.Why += " (" + clip(c.Why) + ")"
+	}
+	m.setHold(h)
+	m.say("held", h.Why)
+}

@@ -1,0 +1,207 @@
+package policy
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// startDeadline is when a start that has shown nothing healthy has failed.
+func (m *Machine) startDeadline(u *unit) time.Time {
+	return u.Run.Began.Add(m.startAllowance(u))
+}
+
+func (m *Machine) startAllowance(u *unit) time.Duration {
+	if u.policy.Deadline > 0 {
+		return u.policy.Deadline
+	}
+	h := u.Last.Health
+	var own time.Duration
+	if h != nil {
+		own = h.StartPeriod + time.Duration(retries(h))*(or(h.Interval, 30*time.Second)+or(h.Timeout, 30*time.Second))
+	}
+	if len(u.Last.GPUs) == 0 {
+		return max(own, u.policy.StartSeconds)
+	}
+	var period time.Duration
+	if h != nil {
+		period = h.StartPeriod
+	}
+	d := max(m.cfg.GPUDeadline, period, 2*quantile(u.TTR, 0.95)) * time.Duration(max(1, u.Run.Cohort))
+	return min(d, m.cfg.GPUCap)
+}
+
+func or(d, zero time.Duration) time.Duration {
+	if d == 0 {
+		return zero
+	}
+	return d
+}
+
+// gather counts the GPU units that started within a minute of each other: they
+// read their weights off the same disk.
+func (m *Machine) gather(u *unit) {
+	u.Run.Cohort = 1
+	var together []*unit
+	for _, other := range m.domains["gpu:"] {
+		if other.Last.Running && other.Run.Began.Sub(u.Run.Began).Abs() <= time.Minute {
+			together = append(together, other)
+		}
+	}
+	for _, other := range together {
+		other.Run.Cohort = max(other.Run.Cohort, len(together))
+		m.touch(other)
+	}
+}
+
+// ready notes that the unit works, for the first time in this run.
+func (m *Machine) ready(u *unit) {
+	if !u.Run.ReadyAt.IsZero() {
+		return
+	}
+	u.Run.ReadyAt = m.now
+	if h := u.Last.Health; h != nil {
+		u.Run.Healthy = true
+		u.Check.Passed, u.Check.Tried = true, false
+		if p := newest(h, u.Last.StartedAt); p != nil && u.Run.By != byAway {
+			m.learn(u, p.End.Sub(u.Last.StartedAt))
+		}
+	}
+	u.Slot = time.Time{}
+	m.kick = true
+	m.touch(u)
+}
+
+func (m *Machine) learn(u *unit, ttr time.Duration) {
+	u.TTR = append(u.TTR, ttr)
+	if len(u.TTR) > 10 {
+		u.TTR = slices.Clone(u.TTR[len(u.TTR)-10:])
+	}
+}
+
+// unready ends the ready time of a run and turns it into a lower level.
+func (m *Machine) unready(u *unit) {
+	if u.Run.ReadyAt.IsZero() || u.Run.Settled {
+		return
+	}
+	u.Run.Settled = true
+	u.LeftAt = m.now
+	every := max(m.cfg.DecayEvery, 2*median(u.TTR))
+	u.Credit += m.now.Sub(u.Run.ReadyAt)
+	down := int(u.Credit / every)
+	u.Credit %= every
+	u.Level = max(0, u.Level-down)
+	if m.useful(u) {
+		m.proved(u)
+	}
+	m.touch(u)
+}
+
+// usefulAfter is how long a run must be ready to count as useful.
+func (m *Machine) usefulAfter(u *unit) time.Duration {
+	return min(max(median(u.TTR), m.cfg.UsefulMin), m.cfg.UsefulMax)
+}
+
+func (m *Machine) useful(u *unit) bool {
+	if u.Run.ReadyAt.IsZero() {
+		return false
+	}
+	end := m.now
+	if u.Run.Settled {
+		end = u.LeftAt
+	}
+	return end.Sub(u.Run.ReadyAt) >= m.usefulAfter(u)
+}
+
+// proved: a useful run clears what earlier useless ones counted.
+func (m *Machine) proved(u *unit) {
+	if u.Streak != 0 || u.Giveup != nil {
+		u.Streak, u.Giveup = 0, nil
+		m.touch(u)
+	}
+}
+
+// count settles one failed run: useless ones in a row lead to FATAL.
+func (m *Machine) count(u *unit) {
+	u.Run.Counted = true
+	if m.useful(u) {
+		m.proved(u)
+		return
+	}
+	u.Streak++
+	m.touch(u)
+}
+
+// charge enters one repair, ours or Docker's own.
+func (m *Machine) charge(u *unit) {
+	u.Level++
+	u.Repairs = append(m.recent(u, 24*time.Hour), m.now)
+	if len(u.Repairs) > 100 {
+		u.Repairs = slices.Clone(u.Repairs[len(u.Repairs)-100:])
+	}
+	if len(u.Repairs) >= throttleAt {
+		if !u.Throttled {
+			m.page(u, "throttled", "it was repaired "+itoa(len(u.Repairs))+" times within 24 h; from now on at most once in "+span(throttleEvery))
+		}
+		u.Throttled = true
+	}
+	if in := m.incidents[u.Incident]; in != nil {
+		in.Repairs++
+		m.revise(in)
+	}
+	if n := len(m.recent(u, time.Hour)); n >= flappingAt {
+		m.raise(u, LevelWarn)
+		if n == flappingAt {
+			m.note(u, "flapping", "it was repaired "+itoa(n)+" times within an hour; every repair holds only for a while")
+		}
+	}
+	m.touch(u)
+}
+
+// Repairs after which a unit is called flapping, and slowed down.
+const (
+	flappingAt    = 6
+	throttleAt    = 20
+	throttleEvery = 30 * time.Minute
+)
+
+// recent returns the charged repairs of the last d.
+func (m *Machine) recent(u *unit, d time.Duration) []time.Time {
+	i := 0
+	for i < len(u.Repairs) && m.now.Sub(u.Repairs[i]) > d {
+		i++
+	}
+	return u.Repairs[i:]
+}
+
+// delay is how long the next attempt waits.
+func (m *Machine) delay(u *unit) time.Duration {
+	var d time.Duration
+	if u.Level > 0 {
+		steps := math.Exp2(float64(min(u.Level, 20) - 1))
+		d = min(m.cfg.Cap, time.Duration(float64(m.cfg.Base)*steps))
+		d += time.Duration(float64(d) * spread(u.Key, u.Level, len(u.Repairs)) / 4)
+	}
+	if u.Throttled && len(u.Repairs) > 0 {
+		last := u.Repairs[len(u.Repairs)-1]
+		if m.now.Sub(last) >= time.Hour {
+			u.Throttled = false
+			m.touch(u)
+		} else {
+			d = max(d, last.Add(throttleEvery).Sub(m.now))
+		}
+	}
+	return d
+}
+
+// attempts is how many useless runs in a row are followed by another try.
+func (m *Machine) attempts(u *unit) int {
+	n := u.policy.StartRetries
+	if median(u.TTR) > 5*time.Minute {
+		n = min(n, 3)
+	}
+	if e := u.LastExit; e != nil && e.Error == "" && (e.Code == 126 || e.Code == 127) {
+		n = min(n, 2)
+	}
+	return n
+}

@@ -1,0 +1,346 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// evaluate brings the state of u in line with what is known of it, and acts
+// when that is due and allowed. fresh says that an observation just came in;
+// only then may an act follow at once, every later one asks again first.
+func (m *Machine) evaluate(u *unit, fresh bool) {
+	u.wake = time.Time{}
+	delete(m.waiting, u.Key)
+	switch {
+	case !m.host.Connected:
+		m.become(u, Unknown, "", "docker_unreachable", "Docker does not answer")
+	case !u.Gone.IsZero():
+		m.lookGone(u)
+	case !u.Seen:
+		m.lookUnseen(u)
+	case u.Op != nil:
+		m.inRepair(u, fresh)
+	case m.stopStands(u), m.undo(u):
+	case u.Last.Paused:
+		m.rest(u, Paused, "", "paused", "somebody paused it")
+	default:
+		m.follow(u, m.judge(u), fresh)
+	}
+	if m.units[u.Key] != u {
+		return // forgotten meanwhile
+	}
+	m.watchDowntime(u)
+	m.load(u)
+	m.schedule(u, m.future(u.wake))
+}
+
+// future keeps a wake-up from being due already, which would never end.
+func (m *Machine) future(at time.Time) time.Time {
+	if at.IsZero() || at.After(m.now) {
+		return at
+	}
+	return m.now.Add(time.Millisecond)
+}
+
+func (m *Machine) lookGone(u *unit) {
+	forgetAt := u.Gone.Add(m.cfg.AbsentTTL)
+	if !m.now.Before(forgetAt) {
+		m.absent(u)
+		return
+	}
+	m.become(u, Stopped, "removed", "removed", "its container was removed")
+	u.wake = forgetAt
+}
+
+// askAgain is how long a question may stay without an answer.
+const askAgain = 15 * time.Second
+
+func (m *Machine) lookUnseen(u *unit) {
+	if u.State != Unknown {
+		m.become(u, Unknown, "", "not_reconciled", "defib has not yet looked at it since it connected to Docker")
+	}
+	if u.Ask != nil && !m.now.Before(u.Ask.Until) {
+		u.Ask = nil
+		m.ask(u, "look_again", "the last look at it failed", false)
+	}
+	if u.Ask != nil {
+		u.wake = u.Ask.Until
+	}
+}
+
+// become enters a state; since, rule and reason say when and why.
+func (m *Machine) become(u *unit, s State, detail, rule, reason string) {
+	if u.State == s && u.Detail == detail && u.Rule == rule {
+		return
+	}
+	if u.State != s {
+		u.Since = m.now
+	}
+	u.State, u.Detail, u.Rule, u.Reason = s, detail, rule, reason
+	m.touch(u)
+}
+
+// rest enters a state in which nothing is wrong and nothing is to be done.
+func (m *Machine) rest(u *unit, s State, detail, rule, reason string) {
+	m.become(u, s, detail, rule, reason)
+	if u.Failure != nil || u.Canary || !u.Slot.IsZero() {
+		u.Failure, u.Canary, u.Slot, u.Freed = nil, false, time.Time{}, false
+		m.kick = true
+		m.touch(u)
+	}
+}
+
+// follow turns a verdict into a state.
+func (m *Machine) follow(u *unit, v verdict, fresh bool) {
+	switch v.finding {
+	case findOK:
+		m.isReady(u)
+	case findStarting:
+		m.unlessReady(u)
+		m.become(u, Starting, "", v.rule, v.text)
+		u.Failure = nil
+		u.wake = v.again
+	case findUnknown:
+		m.isUncertain(u, v)
+	case findDown:
+		m.isDown(u, v)
+	case findDocker:
+		m.isDockers(u, fresh)
+	case findFailed:
+		m.failed(u, v, fresh)
+	}
+}
+
+func (m *Machine) unlessReady(u *unit) {
+	if !u.Run.ReadyAt.IsZero() && !u.Run.Settled {
+		m.unready(u)
+	}
+}
+
+// isReady: a fresh good verdict leads from any waiting state to RUNNING
+// without an act.
+func (m *Machine) isReady(u *unit) {
+	m.ready(u)
+	was := u.State
+	if u.Run.Settled { // it had failed in this run and came back by itself
+		u.Run.Settled, u.Run.Counted, u.Run.ReadyAt = false, false, m.now
+		m.touch(u)
+	}
+	if u.Failure != nil {
+		u.Failure, u.Freed = nil, false
+		m.kick = true
+		m.touch(u)
+	}
+	if u.Giveup != nil && u.Giveup.Open {
+		u.Giveup.Open = false
+		m.touch(u)
+	}
+	m.become(u, Running, "", "running", "it is up")
+	if was != Running {
+		m.step(u, "ready", "it is up again")
+	}
+	m.proveUseful(u)
+}
+
+// proveUseful closes the incident once the run has held for long enough.
+func (m *Machine) proveUseful(u *unit) {
+	if u.Incident == "" && u.Streak == 0 && u.Giveup == nil {
+		return
+	}
+	at := u.Run.ReadyAt.Add(m.usefulAfter(u))
+	if m.now.Before(at) {
+		u.wake = at
+		return
+	}
+	m.proved(u)
+	m.closeIncident(u, "recovered", "it has been well for "+span(m.usefulAfter(u)))
+}
+
+// isUncertain: a check that cannot say never leads to an act.
+func (m *Machine) isUncertain(u *unit, v verdict) {
+	if u.Failure != nil {
+		u.Failure = nil
+		m.kick = true
+	}
+	m.canaryOut(u)
+	if u.State != Running || u.Rule != v.rule {
+		m.open(u, v.rule, v.text, LevelWarn)
+		m.note(u, v.rule, v.text)
+	}
+	m.become(u, Running, "check broken", v.rule, v.text)
+}
+
+func (m *Machine) isDown(u *unit, v verdict) {
+	m.unready(u)
+	m.canaryOut(u)
+	if u.State == Running && v.rule == "exited_unwatched" || u.State == Unknown && v.rule == "exited_unwatched" && u.Incident == "" {
+		m.note(u, v.rule, v.text)
+	}
+	end, why := "stopped", v.text
+	m.closeIncident(u, end, why)
+	m.rest(u, Stopped, "", v.rule, v.text)
+}
+
+// isDockers: Docker's own policy is at work. It is counted, and ended when it
+// leads nowhere.
+func (m *Machine) isDockers(u *unit, fresh bool) {
+	if u.policy.Everything() && !u.Run.Counted {
+		m.unready(u)
+		m.count(u)
+		m.open(u, exitRule(u), exitText(u), LevelInfo)
+		m.step(u, "by_docker", exitText(u)+"; Docker's restart policy starts it again")
+	}
+	if u.policy.Everything() && u.Streak > m.attempts(u) && u.policy.Stateful == "" {
+		m.failed(u, verdict{
+			finding: findFailed, rule: "crash_loop", verb: VerbStop,
+			text: fmt.Sprintf("it has failed %d times in a row and Docker keeps starting it", u.Streak),
+		}, fresh)
+		return
+	}
+	m.become(u, Backoff, "by docker", "by_docker", exitText(u)+"; Docker's restart policy starts it again")
+}
+
+// failed handles a failed verdict: count it, wait for its time, pass the gate.
+func (m *Machine) failed(u *unit, v verdict, fresh bool) {
+	f := u.Failure
+	if f == nil || f.Rule != v.rule {
+		f = m.newFailure(u, v)
+	}
+	if m.hopeless(u, f) {
+		return
+	}
+	if m.now.Before(f.Due) {
+		m.waitDue(u, f)
+		return
+	}
+	if m.needsProof(u, f, v, fresh) {
+		return
+	}
+	if why := u.policy.ModeWhy; u.policy.Mode == ModeObserve {
+		m.become(u, Unhealthy, "observed", f.Rule, f.Text)
+		m.note(u, "observe", fmt.Sprintf("defib would %s it now (%s); it does not, because %s", f.Verb, f.Text, why))
+		return
+	}
+	m.attempt(u, f, fresh)
+}
+
+// waitDue: an attempt is due at a known time.
+func (m *Machine) waitDue(u *unit, f *Failure) {
+	u.wake = f.Due
+	if f.Due.Sub(f.At) <= m.cfg.PanicPause {
+		m.become(u, Unhealthy, "", f.Rule, f.Text)
+		return
+	}
+	if u.State != Backoff || u.Rule != f.Rule {
+		m.note(u, "backoff", fmt.Sprintf("%s; next attempt in %s", f.Text, span(f.Due.Sub(m.now))))
+	}
+	m.become(u, Backoff, "", f.Rule, f.Text)
+}
+
+// needsProof: a unit with a GPU is restarted only after it has stayed
+// unhealthy for a while and one more check has failed.
+func (m *Machine) needsProof(u *unit, f *Failure, v verdict, fresh bool) bool {
+	if len(u.Last.GPUs) == 0 || f.Rule != "unhealthy" {
+		return false
+	}
+	if fresh && v.probe.After(f.Probe) {
+		return false
+	}
+	m.become(u, Unhealthy, "", f.Rule, f.Text)
+	if fresh {
+		u.wake = m.now.Add(or(u.Last.Health.Interval, 30*time.Second))
+	} else {
+		m.ask(u, "confirm", "one more failing check is needed before a container with a GPU is restarted", false)
+		u.wake = u.Ask.Until
+	}
+	return true
+}
+
+// hopeless handles failures for which only a human, or time, can do something.
+func (m *Machine) hopeless(u *unit, f *Failure) bool {
+	check := f.Rule == "unhealthy" || f.Rule == "start_timeout"
+	switch {
+	case check && u.policy.Stateful != "":
+		text := f.Text + "; it is a " + u.policy.Stateful + " and defib never restarts one for that: look at it yourself"
+		m.become(u, Unhealthy, "", "stateful", text)
+		m.raise(u, LevelWarn)
+		m.note(u, "stateful", text)
+		return true
+	case check && !u.Check.Passed && u.Check.Tried && u.Last.Health != nil:
+		m.giveUp(u, "never_passed", "this check has never passed: "+lastOutput(u)+". It was restarted once and is left running; mend the check or the program")
+		return true
+	case u.Giveup != nil && u.Giveup.Open && u.Streak > m.attempts(u) && f.Verb != VerbStop:
+		return m.staysFatal(u, f)
+	case u.Streak > m.attempts(u) && f.Verb != VerbStop:
+		m.giveUp(u, "gave_up", fmt.Sprintf("%s; %d attempts in a row have not helped", f.Text, u.Streak))
+		return true
+	}
+	return false
+}
+
+func lastOutput(u *unit) string {
+	if h := u.Last.Health; h != nil {
+		if p := newest(h, u.Last.StartedAt); p != nil {
+			if timedOut(p) {
+				return "it ran out of time"
+			}
+			return quoted(p.Output)
+		}
+	}
+	return "it has not answered at all"
+}
+
+// giveUp is FATAL: it pages, it stops nothing, and only a dead unit is tried
+// again, ever more rarely.
+func (m *Machine) giveUp(u *unit, rule, text string) {
+	g := u.Giveup
+	if g == nil || g.Rule != rule {
+		g = &Giveup{Rule: rule, N: 0}
+		if u.Giveup != nil {
+			g.N, g.Paged = u.Giveup.N, u.Giveup.Paged
+		}
+	}
+	if g.Open {
+		m.become(u, Fatal, "", g.Rule, g.Text)
+		u.wake = g.Retry
+		return
+	}
+	g.At, g.Text, g.Open, g.Retry = m.now, text, true, time.Time{}
+	if !u.Last.Running && !u.Last.Restarting {
+		g.Retry = m.now.Add(min(m.cfg.FatalMax, m.cfg.FatalRetry<<min(g.N, 16)))
+	}
+	u.Giveup = g
+	m.canaryOut(u)
+	m.become(u, Fatal, "", rule, text)
+	u.wake = g.Retry
+	way := "`defib retry " + u.Name + "` tries again"
+	if !g.Retry.IsZero() {
+		way += ", and so does defib in " + span(g.Retry.Sub(m.now))
+	}
+	if g.Paged.IsZero() || m.now.Sub(g.Paged) >= 24*time.Hour {
+		g.Paged = m.now
+		m.page(u, rule, text+"; "+way)
+	} else {
+		m.note(u, rule, text+"; "+way)
+	}
+	m.touch(u)
+}
+
+// staysFatal keeps a given-up unit so until its next half-open retry.
+func (m *Machine) staysFatal(u *unit, f *Failure) bool {
+	g := u.Giveup
+	m.become(u, Fatal, "", g.Rule, g.Text)
+	if g.Retry.IsZero() {
+		if u.Last.Running || u.Last.Restarting {
+			return true
+		}
+		g.Retry = m.now.Add(min(m.cfg.FatalMax, m.cfg.FatalRetry<<min(g.N, 16)))
+		m.touch(u)
+	}
+	if m.now.Before(g.Retry) {
+		u.wake = g.Retry
+		return true
+	}
+	f.Free, f.Due = true, g.Retry
+	return false
+}

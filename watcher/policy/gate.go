@@ -1,0 +1,314 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// blocked asks every hold in order whether u may be acted on now. again is
+// when to ask once more; zero when an event will say so.
+func (m *Machine) blocked(u *unit) (h Hold, again time.Time, held bool) {
+	if h, ok := m.standing(u, HoldOperator); ok {
+		return h, h.Until, true
+	}
+	for _, reason := range []HoldReason{HoldGPU, HoldVRAM, HoldStuck, HoldDisk} {
+		if h, ok := m.standing(u, reason); ok {
+			return h, h.Until, true
+		}
+	}
+	if h, ok := m.dependency(u); ok {
+		return h, time.Time{}, true
+	}
+	if u.Op == nil && u.Failure != nil && u.Failure.Verb == VerbStop {
+		return Hold{}, time.Time{}, false // ending a loop costs nobody anything
+	}
+	if h, again, ok := m.panicHolds(u); ok {
+		return h, again, true
+	}
+	if h, again, ok := m.budget(u); ok {
+		return h, again, true
+	}
+	return m.slot(u)
+}
+
+// standing finds a hold of one reason that covers u.
+func (m *Machine) standing(u *unit, reason HoldReason) (Hold, bool) {
+	for _, h := range m.host.Holds {
+		if h.Reason == reason && covers(h, u) {
+			return h, true
+		}
+	}
+	return Hold{}, false
+}
+
+func covers(h Hold, u *unit) bool {
+	switch h.Scope {
+	case ScopeHost:
+		return true
+	case ScopeUnit:
+		return h.Target == u.Key
+	case ScopeProject:
+		return h.Target == u.Project
+	case ScopeGPU:
+		return slices.Contains(u.Last.GPUs, h.Target) || slices.Contains(u.Last.GPUs, allGPUs)
+	}
+	return false
+}
+
+// allGPUs is how a container asks for every GPU of the host.
+const allGPUs = "all"
+
+func sameHold(a, b Hold) bool {
+	return a.Reason == b.Reason && a.Scope == b.Scope && a.Target == b.Target && (a.By == byFile) == (b.By == byFile)
+}
+
+func (m *Machine) setHold(h Hold) {
+	if h.Since.IsZero() {
+		h.Since = m.now
+	}
+	holds := slices.DeleteFunc(slices.Clone(m.host.Holds), func(old Hold) bool { return sameHold(old, h) })
+	m.host.Holds = append(holds, h)
+	m.touchHost()
+	m.lookAtWaiting()
+}
+
+// clearHold ends a hold; giving up that it led to ends with it.
+func (m *Machine) clearHold(h Hold) bool {
+	n := len(m.host.Holds)
+	m.host.Holds = slices.DeleteFunc(slices.Clone(m.host.Holds), func(old Hold) bool { return sameHold(old, h) })
+	if len(m.host.Holds) == n {
+		return false
+	}
+	m.touchHost()
+	if h.Reason != HoldOperator {
+		m.freshStart(h)
+	}
+	m.lookAtWaiting()
+	return true
+}
+
+// freshStart: the cause that units gave up over is gone.
+func (m *Machine) freshStart(h Hold) {
+	for _, key := range sortedKeys(m.units) {
+		if u := m.units[key]; u.Giveup != nil && covers(h, u) {
+			u.Giveup, u.Failure, u.Streak = nil, nil, 0
+			m.touch(u)
+			m.evaluate(u, false)
+		}
+	}
+}
+
+func (m *Machine) expireHolds() {
+	for _, h := range m.host.Holds {
+		if !h.Until.IsZero() && !h.Until.After(m.now) {
+			m.clearHold(h)
+			m.say("hold_expired", fmt.Sprintf("the %s hold on %s has ended by itself", h.Reason, holdTarget(h)))
+		}
+	}
+}
+
+func holdTarget(h Hold) string {
+	if h.Scope == ScopeHost {
+		return "the host"
+	}
+	return string(h.Scope) + " " + h.Target
+}
+
+// dependency: a unit whose declared dependency is not up is not to blame.
+func (m *Machine) dependency(u *unit) (Hold, bool) {
+	for _, n := range u.policy.Needs {
+		for _, parent := range m.services(n.Project, n.Service) {
+			if parent == u || m.serves(parent, n.Condition) {
+				continue
+			}
+			return Hold{
+				Reason: HoldDependency, Scope: ScopeUnit, Target: parent.Key,
+				Why: fmt.Sprintf("%s, which it needs, is %s", parent.Name, parent.State),
+			}, true
+		}
+	}
+	return Hold{}, false
+}
+
+func (m *Machine) serves(parent *unit, condition string) bool {
+	if condition == "service_completed_successfully" {
+		return parent.State == Stopped && parent.Last.ExitCode == 0
+	}
+	return parent.State == Running
+}
+
+func (m *Machine) services(project, service string) []*unit {
+	return m.domains["service:"+project+"/"+service]
+}
+
+// budget is a token bucket per host, and a count per GPU.
+func (m *Machine) budget(u *unit) (Hold, time.Time, bool) {
+	if u.Freed || u.Failure != nil && u.Failure.Free {
+		return Hold{}, time.Time{}, false
+	}
+	m.refill()
+	if m.host.Tokens < 1 {
+		wait := time.Duration((1 - m.host.Tokens) / m.rate() * float64(time.Second))
+		return Hold{Reason: HoldBudget, Scope: ScopeHost, Why: fmt.Sprintf(
+			"%d repairs in %s are spent; more would hide what is wrong with the host", int(m.purse()), span(m.cfg.BudgetWindow))}, m.now.Add(wait + time.Second), true
+	}
+	for _, gpu := range u.Last.GPUs {
+		if free := m.gpuBudget(gpu); free.After(m.now) {
+			return Hold{Reason: HoldBudget, Scope: ScopeGPU, Target: gpu, Why: fmt.Sprintf(
+				"%d repairs on GPU %s within an hour have not helped", m.cfg.GPUBudget, gpu)}, free, true
+		}
+	}
+	return Hold{}, time.Time{}, false
+}
+
+// gpuBudget returns when the GPU's budget allows another repair.
+func (m *Machine) gpuBudget(gpu string) time.Time {
+	var all []time.Time
+	for _, u := range m.domains["gpu:"+gpu] {
+		all = append(all, m.recent(u, time.Hour)...)
+	}
+	if len(all) < m.cfg.GPUBudget {
+		return time.Time{}
+	}
+	slices.SortFunc(all, time.Time.Compare)
+	return all[len(all)-m.cfg.GPUBudget].Add(time.Hour)
+}
+
+func (m *Machine) purse() float64 {
+	return max(float64(m.cfg.BudgetMin), 1.5*float64(len(m.units)))
+}
+
+func (m *Machine) rate() float64 { return m.purse() / m.cfg.BudgetWindow.Seconds() }
+
+func (m *Machine) refill() {
+	h := &m.host
+	if h.TokensAt.IsZero() {
+		h.Tokens = m.purse()
+	} else {
+		h.Tokens = min(m.purse(), h.Tokens+m.now.Sub(h.TokensAt).Seconds()*m.rate())
+	}
+	h.TokensAt = m.now
+	m.touchHost()
+}
+
+func (m *Machine) spend() {
+	m.refill()
+	m.host.Tokens = max(0, m.host.Tokens-1)
+}
+
+// slot: only so many repairs at a time, and one loading unit per GPU, all its
+// GPUs together or none, first come first served.
+func (m *Machine) slot(u *unit) (Hold, time.Time, bool) {
+	if m.busy(u) >= m.cfg.MaxParallel {
+		return Hold{Reason: HoldSlot, Scope: ScopeHost, Why: fmt.Sprintf("%d repairs are under way already", m.cfg.MaxParallel)}, time.Time{}, true
+	}
+	var again time.Time
+	for _, key := range m.rivals(u) {
+		other := m.units[key]
+		if m.now.Before(other.Slot) {
+			again = earlier(again, other.Slot)
+			return Hold{Reason: HoldSlot, Scope: ScopeUnit, Target: key, Why: other.Name + " is loading on the same GPU"}, again, true
+		}
+		if _, waits := m.waiting[key]; waits && other.Detail == string(HoldSlot) && before(other, u) {
+			return Hold{Reason: HoldSlot, Scope: ScopeUnit, Target: key, Why: other.Name + " waits for the same GPU and came first"}, time.Time{}, true
+		}
+	}
+	return Hold{}, time.Time{}, false
+}
+
+// busy counts the acts under way, and the questions that an act waits for.
+func (m *Machine) busy(but *unit) int {
+	if but.loads {
+		return m.inFlight - 1
+	}
+	return m.inFlight
+}
+
+// load keeps inFlight in line with what u is doing.
+func (m *Machine) load(u *unit) {
+	loads := u.Op != nil && u.Op.Done.IsZero() && !u.Op.Operator && !u.Op.Orphan || u.Ask != nil && u.Ask.ForAct
+	switch {
+	case loads && !u.loads:
+		m.inFlight++
+	case !loads && u.loads:
+		m.inFlight--
+		m.kick = true
+	}
+	u.loads = loads
+}
+
+// rivals are the units that share a GPU with u.
+func (m *Machine) rivals(u *unit) []string {
+	if len(u.Last.GPUs) == 0 {
+		return nil
+	}
+	var keys []string
+	for _, other := range m.domains["gpu:"] {
+		if other != u && shareGPU(u.Last.GPUs, other.Last.GPUs) {
+			keys = append(keys, other.Key)
+		}
+	}
+	return keys
+}
+
+func shareGPU(a, b []string) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	if slices.Contains(a, allGPUs) || slices.Contains(b, allGPUs) {
+		return true
+	}
+	return slices.ContainsFunc(a, func(g string) bool { return slices.Contains(b, g) })
+}
+
+// before orders the units that wait: by when their attempt became due.
+func before(a, b *unit) bool {
+	if a.Failure == nil || b.Failure == nil || a.Failure.Due.Equal(b.Failure.Due) {
+		return a.Key < b.Key
+	}
+	return a.Failure.Due.Before(b.Failure.Due)
+}
+
+// takeSlot: a unit that is about to load takes its GPUs.
+func (m *Machine) takeSlot(u *unit, verb Verb) {
+	if len(u.Last.GPUs) == 0 || verb == VerbStop {
+		return
+	}
+	u.Slot = m.now.Add(or(quantile(u.TTR, 0.95), m.cfg.SlotMax))
+}
+
+// admit lets those who wait through the gate, first come first served.
+func (m *Machine) admit() {
+	for range 3 { // what one admission changes may matter to another
+		if !m.kick {
+			return
+		}
+		m.kick = false
+		m.lookAtWaiting()
+	}
+}
+
+func (m *Machine) lookAtWaiting() {
+	if len(m.waiting) == 0 {
+		return
+	}
+	list := make([]*unit, 0, len(m.waiting))
+	for _, u := range m.waiting {
+		list = append(list, u)
+	}
+	slices.SortFunc(list, func(a, b *unit) int {
+		if before(a, b) {
+			return -1
+		}
+		return 1
+	})
+	for _, u := range list {
+		if u.Detail == string(HoldSlot) && len(u.Last.GPUs) == 0 && m.inFlight >= m.cfg.MaxParallel {
+			continue
+		}
+		if m.units[u.Key] == u {
+			m.evaluate(u, false)
+		}
+	}
+}

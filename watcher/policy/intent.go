@@ -1,0 +1,250 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// Stop signals as Docker numbers them.
+const (
+	sigTerm = 15
+	sigKill = 9
+)
+
+// undoAfter is how long our own restart may go on bringing a second restart
+// event, which shows that the foreign stop was half of somebody's restart.
+const undoAfter = 2 * time.Second
+
+// engineEvent takes in one event of the engine about one container. What
+// people want is read from these, never from an exit code.
+func (m *Machine) engineEvent(ev Event) {
+	u := m.units[ev.Unit]
+	if u == nil || ev.Generation != m.host.Generation || ev.Container != u.Last.Container {
+		return
+	}
+	u.EventRead = later(u.EventRead, ev.Read)
+	if ev.Kind == KindDestroy {
+		m.destroyed(u)
+		return
+	}
+	if ev.Kind == KindRename {
+		m.touch(u)
+		return
+	}
+	if !m.counts(u, ev) {
+		return
+	}
+	m.touch(u)
+	switch ev.Kind {
+	case KindKill:
+		m.killed(u, ev)
+	case KindDie:
+		m.died(u, ev)
+	case KindStop:
+		m.stopped(u)
+	case KindStart:
+		m.started(u)
+	case KindRestart:
+		m.restarted(u)
+	case KindOOM:
+		m.outOfMemory(u)
+	}
+	m.evaluate(u, false)
+}
+
+// counts reports whether an event says something about the run at hand and
+// about what people want: one from before the run began does not, nor what a
+// new engine process did to leftovers at its own start.
+func (m *Machine) counts(u *unit, ev Event) bool {
+	if !ev.EngineTime.IsZero() && ev.EngineTime.Before(u.Run.StartedAt) {
+		return false
+	}
+	return !ev.Replayed || m.host.Engine.Process == ProcessSame
+}
+
+func (m *Machine) destroyed(u *unit) {
+	if u.Op != nil {
+		m.step(u, "overtaken", "somebody removed it; what defib was doing is cancelled")
+	}
+	m.closeIncident(u, "removed", "its container was removed")
+	m.removed(u)
+}
+
+func (m *Machine) killed(u *unit, ev Event) {
+	if !isStop(ev.Signal, u.Last.StopSignal) {
+		return
+	}
+	if op := u.Op; op != nil && op.Verb != VerbStart && !op.Orphan && op.Done.IsZero() {
+		if m.ownSignal(op, ev) {
+			return
+		}
+		op.Foreign = true
+		m.step(u, "stopped_by_somebody", "somebody stopped it while defib was acting on it")
+		return
+	}
+	if u.Op != nil && u.Op.Orphan {
+		return
+	}
+	grace := max(stopTimeout(u), time.Minute) + 10*time.Second
+	if u.Stop == nil {
+		u.Stop = &StopSeen{At: m.now, Signal: ev.Signal, Generation: m.host.Generation}
+	}
+	u.Stop.Until = m.now.Add(grace)
+}
+
+// ownSignal counts a stop signal during our own act. A restart sends one stop
+// signal and, at the end of the timeout, one SIGKILL; any more is a person's.
+func (m *Machine) ownSignal(op *Op, ev Event) bool {
+	if ev.Signal != sigKill {
+		op.Terms++
+		if op.Terms == 1 {
+			op.TermAt = ev.EngineTime
+		}
+		return op.Terms == 1
+	}
+	op.Kills++
+	late := op.Terms > 0 && !ev.EngineTime.Before(op.TermAt.Add(op.Timeout-time.Second))
+	return op.Kills == 1 && late
+}
+
+func isStop(signal, configured int) bool {
+	if configured == 0 {
+		configured = sigTerm
+	}
+	return signal == configured || signal == sigTerm || signal == sigKill
+}
+
+func (m *Machine) died(u *unit, ev Event) {
+	u.Run.Died = true
+	u.LastExit = &Exit{At: m.now, Code: ev.ExitCode}
+	if u.Stop != nil && u.Stop.Down.IsZero() && m.now.Before(u.Stop.Until) {
+		u.Stop.Down = m.now
+	}
+	m.unready(u)
+}
+
+// stopped: a stop without a kill is a stop in Docker's own backoff.
+func (m *Machine) stopped(u *unit) {
+	if u.Op != nil {
+		return
+	}
+	if u.Stop == nil {
+		u.Stop = &StopSeen{At: m.now, Generation: m.host.Generation, Until: m.now.Add(time.Minute)}
+	}
+	if u.Stop.Down.IsZero() && (u.Run.Died || u.Last.Restarting) {
+		u.Stop.Down = m.now
+	}
+}
+
+// started: whoever stopped it has started it again, so it was a restart.
+func (m *Machine) started(u *unit) {
+	if u.Op == nil {
+		u.Stop, u.Undo = nil, time.Time{}
+	}
+}
+
+func (m *Machine) restarted(u *unit) {
+	if u.Op != nil {
+		u.Op.Restarts++
+		return
+	}
+	u.Undo = time.Time{}
+}
+
+// outOfMemory: an oom event may kill the container or only one process in it.
+func (m *Machine) outOfMemory(u *unit) {
+	u.OOM = m.now
+	m.step(u, "oom", "a process in it ran out of memory and was killed by the kernel")
+}
+
+// stopStands handles a unit that somebody is stopping, or has stopped. It
+// reports whether that is all there is to say about it.
+func (m *Machine) stopStands(u *unit) bool {
+	s := u.Stop
+	if s == nil {
+		return false
+	}
+	if s.Down.IsZero() && !u.Last.Running && u.Last.Status != "created" {
+		s.Down = m.now
+		m.touch(u)
+	}
+	if s.Down.IsZero() {
+		if !m.now.Before(s.Until) { // it did not stop: the signal meant something else
+			u.Stop = nil
+			m.touch(u)
+			return false
+		}
+		m.become(u, Stopped, "stopping", "stopped_by_somebody", "somebody is stopping it")
+		u.wake = s.Until
+		return true
+	}
+	if at := m.confirmAt(u); m.now.Before(at) {
+		m.become(u, Stopped, "", "stopped_by_somebody", "somebody stopped it; `docker start "+u.Name+"` brings it back under watch")
+		u.wake = at
+		return true
+	}
+	u.Stop, u.WantDown = nil, true
+	m.touch(u)
+	return false
+}
+
+// confirmAt is when a stop counts as a person's: some time after the last sign
+// of the same wave of stops, for an engine that shuts down stops its
+// containers one by one and then breaks the stream.
+func (m *Machine) confirmAt(u *unit) time.Time {
+	at := u.Stop.Down
+	for _, other := range m.units {
+		s := other.Stop
+		if s == nil || other == u {
+			continue
+		}
+		switch {
+		case !s.Down.IsZero():
+			at = later(at, s.Down)
+		case m.now.Before(s.Until):
+			at = later(at, m.now)
+		}
+	}
+	return at.Add(m.cfg.Confirm)
+}
+
+// undo stops a unit again that our restart brought back over a person's stop.
+func (m *Machine) undo(u *unit) bool {
+	if u.Undo.IsZero() {
+		return false
+	}
+	if !u.Last.Running {
+		u.Undo, u.WantDown = time.Time{}, true
+		m.touch(u)
+		return false
+	}
+	if m.now.Before(u.Undo) {
+		m.become(u, Repairing, "stopping", "honour_stop", "somebody stopped it while defib restarted it")
+		u.wake = u.Undo
+		return true
+	}
+	u.Undo = time.Time{}
+	m.act(u, VerbStop, "honour_stop", "somebody stopped it while defib restarted it; it is stopped again, as they wanted", actFree)
+	return true
+}
+
+func stopTimeout(u *unit) time.Duration {
+	d := u.Last.StopTimeout
+	if u.policy.StopTimeout > 0 {
+		d = u.policy.StopTimeout
+	}
+	if d == 0 {
+		d = 10 * time.Second
+	}
+	return d
+}
+
+func signalName(n int) string {
+	switch n {
+	case sigTerm:
+		return "SIGTERM"
+	case sigKill:
+		return "SIGKILL"
+	}
+	return fmt.Sprintf("signal %d", n)
+}

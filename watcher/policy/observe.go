@@ -1,0 +1,295 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// observed takes in what an inspect said, unless something newer is known.
+func (m *Machine) observed(ev Event) {
+	if ev.Observation == nil || ev.Generation != m.host.Generation || !m.host.Connected {
+		return
+	}
+	u := m.units[ev.Unit]
+	via, _ := m.cfg.OptIn(ev.Observation.Labels)
+	if via == "" || slices.Contains(m.host.Engine.Self, ev.Container) {
+		if u != nil && u.Last.Container == ev.Container {
+			m.forget(u)
+		}
+		return
+	}
+	if u == nil {
+		u = m.enrol(ev)
+	}
+	if !m.concerns(u, ev.Observation) {
+		return
+	}
+	m.answered(u, ev.Decision)
+	if ev.Read.Before(u.EventRead) || u.Last.Container == ev.Container && ev.Read.Before(u.Read) {
+		if u.Ask == nil {
+			m.ask(u, "stale", "what was known of it is older than its newest event", false)
+		}
+		return
+	}
+	m.takeIn(u, ev)
+	m.evaluate(u, true)
+}
+
+// unseen: the inspect failed, so nothing may be done on what is known.
+func (m *Machine) unseen(ev Event) {
+	u := m.units[ev.Unit]
+	if u == nil || ev.Generation != m.host.Generation || u.Last.Container != ev.Container {
+		return
+	}
+	m.answered(u, ev.Decision)
+	u.Seen = false
+	m.become(u, Unknown, "", "inspect_failed", "Docker could not say how it is: "+ev.Reason)
+	if u.Ask == nil {
+		u.Ask = &Ask{ID: 0, At: m.now, Until: m.now.Add(askAgain)}
+	}
+	m.touch(u)
+	m.evaluate(u, false)
+}
+
+func (m *Machine) enrol(ev Event) *unit {
+	o := ev.Observation
+	u := &unit{Unit: Unit{Key: ev.Unit, Name: o.Name, State: Unknown, Since: m.now}, index: -1}
+	u.Project = o.Labels["com.docker.compose.project"]
+	m.units[u.Key] = u
+	m.touch(u)
+	return u
+}
+
+// concerns decides between two containers of one unit, such as the two that
+// compose has side by side while it recreates one.
+func (m *Machine) concerns(u *unit, o *Observation) bool {
+	if u.Last.Container == o.Container || u.Last.Container == "" || !u.Gone.IsZero() {
+		return true
+	}
+	if o.Running && !u.Last.Running {
+		return true
+	}
+	return o.Running == u.Last.Running && o.Created.After(u.Last.Created)
+}
+
+func (m *Machine) takeIn(u *unit, ev Event) {
+	o := ev.Observation
+	prev := u.Last
+	replaced := prev.Container != o.Container
+	changed := replaced || !u.Seen || !sameFacts(&prev, o)
+	u.Last, u.Read, u.Name = *o, ev.Read, o.Name
+	if replaced || u.policy.Via == "" {
+		m.resolve(u)
+	}
+	if v := o.ImageID + " " + o.ConfigHash; v != u.Version {
+		m.newVersion(u, v)
+	}
+	back := !u.Gone.IsZero()
+	u.Seen, u.Gone = true, time.Time{}
+	if !o.Running {
+		m.exitSeen(u, &prev)
+	}
+	if o.Running && (replaced || !o.StartedAt.Equal(u.Run.StartedAt)) {
+		m.newRun(u, &prev, ev, back)
+	}
+	m.pausing(u)
+	if changed {
+		m.touch(u)
+	}
+}
+
+// sameFacts reports whether two observations lead to the same verdict; probes
+// that repeat what is known do not count.
+func sameFacts(a, b *Observation) bool {
+	if a.Status != b.Status || a.Running != b.Running || a.Paused != b.Paused || a.Restarting != b.Restarting ||
+		!a.StartedAt.Equal(b.StartedAt) || a.Error != b.Error || a.ExitCode != b.ExitCode || a.RestartCount != b.RestartCount {
+		return false
+	}
+	if (a.Health == nil) != (b.Health == nil) {
+		return false
+	}
+	return a.Health == nil || a.Health.Status == b.Health.Status
+}
+
+// resolve reads the policy and the neighbours of u anew.
+func (m *Machine) resolve(u *unit) {
+	u.policy, _, _ = m.cfg.Resolve(&u.Last)
+	m.leaveDomains(u)
+	if u.policy.Via != "" {
+		m.joinDomains(u)
+	}
+}
+
+// newVersion: a new image or configuration deserves fresh retries, and what
+// the old one's check and loading time were says nothing about it.
+func (m *Machine) newVersion(u *unit, v string) {
+	first := u.Version == ""
+	u.Version = v
+	if first {
+		return
+	}
+	u.Check, u.TTR = Check{}, nil
+	m.pardon(u)
+	m.step(u, "new_version", "its image or configuration was changed; it gets full retries")
+}
+
+// pardon clears what counts against a unit.
+func (m *Machine) pardon(u *unit) {
+	u.Level, u.Streak, u.Credit, u.Repairs, u.Throttled = 0, 0, 0, nil, false
+	u.Giveup, u.Failure = nil, nil
+	u.Check.Tried = false
+	m.touch(u)
+}
+
+// exitSeen notes how the run ended.
+func (m *Machine) exitSeen(u *unit, prev *Observation) {
+	o := &u.Last
+	if o.Status == "created" && o.Error == "" {
+		return
+	}
+	if prev.Running || u.LastExit == nil || u.LastExit.Error != o.Error {
+		at := o.FinishedAt
+		if at.IsZero() {
+			at = m.now
+		}
+		u.LastExit = &Exit{At: at, Code: o.ExitCode, OOMKilled: o.OOMKilled, Error: o.Error}
+	}
+}
+
+// newRun begins an incarnation: health, readiness and verdicts start afresh.
+func (m *Machine) newRun(u *unit, prev *Observation, ev Event, back bool) {
+	by := m.starter(u, prev, back)
+	m.endRun(u, by)
+	o := &u.Last
+	u.Run = Run{StartedAt: o.StartedAt, Began: ev.Read.Add(-o.Uptime), By: by}
+	u.WantDown, u.Ours, u.EngineHit, u.WasUp = false, false, false, true
+	u.Failure = nil
+	if u.Undo.IsZero() {
+		u.Stop = nil
+	}
+	if by == bySomebody {
+		m.pardon(u)
+		m.step(u, "started_by_somebody", "somebody started it; it gets full retries")
+	}
+	m.gather(u)
+	m.touch(u)
+}
+
+// Who began a run.
+const (
+	byDefib    = "defib"
+	byDocker   = "docker" // its restart policy
+	byEngine   = "engine" // an engine that came up brought it back
+	bySomebody = "somebody"
+	byAway     = "away" // it happened while defib did not watch
+	byFile     = "file" // of a hold: the hold-all file
+)
+
+func (m *Machine) starter(u *unit, prev *Observation, back bool) string {
+	op := u.Op
+	switch {
+	case prev.Container == "":
+		return byAway
+	case op != nil && op.Verb != VerbStop && prev.Container == u.Last.Container && op.Restarts < 2:
+		return byDefib
+	case prev.Container == u.Last.Container && u.Last.RestartCount > prev.RestartCount:
+		return byDocker
+	case u.EngineHit:
+		return byEngine
+	case !m.host.Synced && !u.Run.Died && !back:
+		return byAway
+	}
+	return bySomebody
+}
+
+// endRun settles the books of the incarnation before.
+func (m *Machine) endRun(u *unit, next string) {
+	if u.Run.StartedAt.IsZero() {
+		return
+	}
+	m.unready(u)
+	if next == byDocker && !u.Run.Counted {
+		m.count(u)
+	}
+	if next == byDocker && m.host.Synced {
+		m.charge(u)
+	}
+}
+
+// pausing freezes the timers of a paused unit.
+func (m *Machine) pausing(u *unit) {
+	switch {
+	case u.Last.Paused && u.PausedAt.IsZero():
+		u.PausedAt = m.now
+	case !u.Last.Paused && !u.PausedAt.IsZero():
+		d := m.now.Sub(u.PausedAt)
+		u.PausedAt = time.Time{}
+		u.Run.Began = u.Run.Began.Add(d)
+		if u.Failure != nil {
+			u.Failure.At, u.Failure.Due = u.Failure.At.Add(d), u.Failure.Due.Add(d)
+		}
+	}
+}
+
+// removed: its container is gone. The unit is remembered for a while, since
+// most removals are one half of a recreate.
+func (m *Machine) removed(u *unit) {
+	m.unready(u)
+	wanted := !u.WantDown && u.WasUp && u.Stop == nil
+	u.Gone, u.Failure, u.Ask, u.Stop, u.Undo = m.now, nil, nil, nil, time.Time{}
+	u.Run.Died = true
+	u.WantDown = !wanted
+	u.DownSince, u.Paged = time.Time{}, false
+	if u.Op != nil {
+		m.endOp(u)
+	}
+	m.touch(u)
+	m.evaluate(u, false)
+}
+
+// absent forgets a unit that did not come back; one that people wanted up is
+// told once, unless its whole project went.
+func (m *Machine) absent(u *unit) {
+	if !u.WantDown && !m.projectGone(u.Project) {
+		m.note(u, "removed", "its container was removed "+span(m.now.Sub(u.Gone))+" ago and has not come back; if that was not meant, create it again")
+	}
+	m.forget(u)
+}
+
+func (m *Machine) projectGone(project string) bool {
+	if project == "" {
+		return false
+	}
+	for _, u := range m.units {
+		if u.Project == project && u.Gone.IsZero() {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *Machine) forget(u *unit) {
+	m.closeIncident(u, "removed", "it is no longer watched")
+	u.Op, u.Ask = nil, nil
+	m.load(u)
+	m.leaveDomains(u)
+	m.schedule(u, time.Time{})
+	delete(m.waiting, u.Key)
+	delete(m.units, u.Key)
+	m.touch(u)
+	m.kick = true
+}
+
+func shortID(container string) string { return container[:min(12, len(container))] }
+
+func quoted(s string) string {
+	s = strings.TrimSpace(s)
+	if i := strings.IndexByte(s, '\n'); i >= 0 {
+		s = s[:i] + " …"
+	}
+	if len(s) > 160 {
+		s = strings.ToValidUTF8(s[:160], "") + "…"
+	}
+	return "“" + s + "”"
+}

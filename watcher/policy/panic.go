@@ -1,0 +1,380 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// domainHost is the domain that every unit belongs to.
+const domainHost = "host"
+
+// joinDomains files u under everything that it shares with others: a fault in
+// any of these makes several units fail at once.
+func (m *Machine) joinDomains(u *unit) {
+	u.domains = append(u.domains[:0], domainHost)
+	for _, src := range u.Last.Mounts {
+		u.domains = append(u.domains, "mount:"+src)
+	}
+	for _, gpu := range u.Last.GPUs {
+		u.domains = append(u.domains, "gpu:"+gpu)
+	}
+	if len(u.Last.GPUs) > 0 {
+		u.domains = append(u.domains, "gpu:")
+	}
+	for _, n := range u.policy.Needs {
+		u.domains = append(u.domains, "parent:"+n.Project+"/"+n.Service)
+	}
+	if u.Last.ImageID != "" {
+		u.domains = append(u.domains, "image:"+u.Last.ImageID)
+	}
+	if s := u.Last.Labels["com.docker.compose.service"]; s != "" && u.Project != "" {
+		u.domains = append(u.domains, "service:"+u.Project+"/"+s)
+	}
+	for _, d := range u.domains {
+		list := m.domains[d]
+		if i, found := slices.BinarySearchFunc(list, u, byKey); !found {
+			m.domains[d] = slices.Insert(list, i, u)
+		}
+	}
+}
+
+func byKey(a, b *unit) int { return strings.Compare(a.Key, b.Key) }
+
+func (m *Machine) leaveDomains(u *unit) {
+	for _, d := range u.domains {
+		list := m.domains[d]
+		if i, found := slices.BinarySearchFunc(list, u, byKey); found {
+			m.domains[d] = slices.Delete(list, i, i+1)
+		}
+		if len(m.domains[d]) == 0 {
+			delete(m.domains, d)
+		}
+	}
+	u.domains = u.domains[:0]
+}
+
+// panics reports whether a common fault of the domain's members is one event.
+func panics(domain string) bool {
+	return !strings.HasPrefix(domain, "service:") && domain != "gpu:"
+}
+
+// spreadWord: the first failure acts at once; from the second within the
+// window on, an act waits a moment so that the fraction is known.
+func (m *Machine) spreadWord(u *unit, f *Failure) {
+	if !f.FromOK {
+		return
+	}
+	if _, failed := m.tally(domainHost); failed > 1 {
+		f.Due = later(f.Due, m.now.Add(m.cfg.PanicPause))
+	}
+	if m.panicking(u) != nil {
+		m.joinPanic(u)
+		return
+	}
+	for _, d := range u.domains {
+		least := 2
+		if d == domainHost {
+			least = 3
+		}
+		if members, failed := m.tally(d); panics(d) && failed >= least && 2*failed >= members {
+			m.startPanic(d)
+			return
+		}
+	}
+}
+
+// tally counts the members of a domain that are up or were within the panic
+// window, and those of them that have failed in it.
+func (m *Machine) tally(domain string) (members, failed int) {
+	for _, u := range m.domains[domain] {
+		switch {
+		case u.WantDown || !u.Gone.IsZero() || u.Stop != nil:
+		case isUp(u):
+			members++
+		case !u.LeftAt.IsZero() && m.now.Sub(u.LeftAt) < m.cfg.PanicWindow:
+			members++
+			failed++
+		}
+	}
+	return members, failed
+}
+
+func isUp(u *unit) bool { return !u.Run.ReadyAt.IsZero() && !u.Run.Settled && u.Last.Running }
+
+// panicking finds the panic that u is part of.
+func (m *Machine) panicking(u *unit) *Panic {
+	for i := range m.host.Panics {
+		if contains(u.domains, m.host.Panics[i].Domain) {
+			return &m.host.Panics[i]
+		}
+	}
+	return nil
+}
+
+func (m *Machine) startPanic(domain string) {
+	members, failed := m.tally(domain)
+	p := Panic{Domain: domain, Since: m.now, CanaryAt: m.now}
+	for _, u := range m.domains[domain] {
+		if proving(u) {
+			p.Canary = append(p.Canary, u.Key)
+		}
+	}
+	text := fmt.Sprintf("%d of %d containers%s failed within %s; they have a common cause. One is repaired first, and the rest when that one is well",
+		failed, members, sharing(domain), span(m.cfg.PanicWindow))
+	p.Incident = m.openGroup(domain, text)
+	m.host.Panics = append(m.host.Panics, p)
+	m.touchHost()
+	m.sayIn(p.Incident, "panic", text)
+	for _, u := range m.domains[domain] {
+		if !isUp(u) && u.Incident != "" {
+			m.adoptChild(p.Incident, u)
+		}
+	}
+	m.kick = true
+}
+
+func (m *Machine) joinPanic(u *unit) {
+	if p := m.panicking(u); p != nil {
+		m.adoptChild(p.Incident, u)
+	}
+}
+
+// proving: a repair is in flight, or what it started is not ready yet.
+func proving(u *unit) bool {
+	if u.Op != nil && !u.Op.Operator {
+		return true
+	}
+	return u.Last.Running && u.Run.By == byDefib && u.Run.ReadyAt.IsZero()
+}
+
+func sharing(domain string) string {
+	kind, what, ok := strings.Cut(domain, ":")
+	if !ok {
+		return " on this host"
+	}
+	switch kind {
+	case "mount":
+		return " that share the mount " + what
+	case "gpu":
+		return " on GPU " + what
+	case "image":
+		return " of one image"
+	}
+	return " that need " + what
+}
+
+// panicHolds blocks every member that is not a canary.
+func (m *Machine) panicHolds(u *unit) (Hold, time.Time, bool) {
+	p := m.panicking(u)
+	if p == nil || contains(p.Canary, u.Key) {
+		return Hold{}, time.Time{}, false
+	}
+	why := "many containers" + sharing(p.Domain) + " failed together"
+	if len(p.Canary) > 0 {
+		why += fmt.Sprintf("; %s is repaired first", m.nameOf(p.Canary[0]))
+	} else if !p.Next.IsZero() {
+		why += "; repairing one did not help, the next is tried in " + span(p.Next.Sub(m.now))
+	}
+	return Hold{Reason: HoldPanic, Scope: ScopeHost, Why: why}, time.Time{}, true
+}
+
+func (m *Machine) nameOf(key string) string {
+	if u := m.units[key]; u != nil {
+		return u.Name
+	}
+	return key
+}
+
+// panicTimers moves every panic on. None lasts for ever.
+func (m *Machine) panicTimers() {
+	for i := 0; i < len(m.host.Panics); {
+		if why, over := m.movePanic(&m.host.Panics[i]); over {
+			m.endPanic(i, why)
+			continue
+		}
+		i++
+	}
+}
+
+func (m *Machine) movePanic(p *Panic) (why string, over bool) {
+	for _, key := range p.Canary {
+		if u := m.units[key]; u != nil && isUp(u) {
+			return u.Name + " is well again", true
+		}
+	}
+	p.Canary = m.keepCanaries(p)
+	if pending, members := m.pending(p.Domain); 4*pending < members || pending == 0 {
+		return "few of them are still failing", true
+	}
+	if len(p.Canary) > 0 {
+		m.admitMore(p)
+		return "", false
+	}
+	if m.now.Before(p.Next) {
+		return "", false
+	}
+	u, waits := m.cheapest(p)
+	if u == nil {
+		if waits.IsZero() {
+			return "what holds the others up is something else", true
+		}
+		p.Next = waits
+		m.touchHost()
+		return "", false
+	}
+	m.makeCanary(p, u)
+	return "", false
+}
+
+// keepCanaries drops those that were stopped, removed or held meanwhile.
+func (m *Machine) keepCanaries(p *Panic) []string {
+	kept := slices.DeleteFunc(slices.Clone(p.Canary), func(key string) bool {
+		u := m.units[key]
+		return u == nil || !u.Gone.IsZero() || u.WantDown || u.Stop != nil || u.Last.Paused ||
+			!proving(u) && (u.Failure == nil || m.heldOtherwise(u))
+	})
+	if len(kept) != len(p.Canary) {
+		m.touchHost()
+		m.kick = true
+	}
+	return kept
+}
+
+// heldOtherwise: a hold that has nothing to do with the panic covers u.
+func (m *Machine) heldOtherwise(u *unit) bool {
+	for _, reason := range []HoldReason{HoldOperator, HoldGPU, HoldVRAM, HoldStuck, HoldDisk} {
+		if _, ok := m.standing(u, reason); ok {
+			return true
+		}
+	}
+	_, ok := m.dependency(u)
+	return ok || u.policy.Mode == ModeObserve || u.Giveup != nil && u.Giveup.Open || u.Failure != nil && u.Failure.Verb == ""
+}
+
+// pending counts the members that want to be up and are not.
+func (m *Machine) pending(domain string) (pending, members int) {
+	for _, u := range m.domains[domain] {
+		if u.WantDown || !u.Gone.IsZero() || u.Stop != nil || u.State == Stopped {
+			continue
+		}
+		members++
+		if !isUp(u) && (u.Failure != nil || proving(u) || u.State == Unknown) {
+			pending++
+		}
+	}
+	return pending, members
+}
+
+// cheapest picks the failed member that is ready again soonest and that no
+// other hold covers; waits is when one becomes due if none is now.
+func (m *Machine) cheapest(p *Panic) (best *unit, waits time.Time) {
+	for _, u := range m.domains[p.Domain] {
+		if u.Failure == nil || contains(p.Canary, u.Key) || u.Last.Paused || u.WantDown || u.Stop != nil || !u.Seen || m.heldOtherwise(u) {
+			continue
+		}
+		if u.Failure.Due.After(m.now) {
+			waits = earlier(waits, u.Failure.Due)
+			continue
+		}
+		if best == nil || median(u.TTR) < median(best.TTR) {
+			best = u
+		}
+	}
+	if best == nil && waits.IsZero() && m.anyUnknown(p.Domain) {
+		waits = m.now.Add(time.Minute)
+	}
+	return best, waits
+}
+
+func (m *Machine) anyUnknown(domain string) bool {
+	return slices.ContainsFunc(m.domains[domain], func(u *unit) bool { return u.State == Unknown })
+}
+
+func (m *Machine) makeCanary(p *Panic, u *unit) {
+	p.Canary = append(p.Canary, u.Key)
+	if len(p.Canary) == 1 {
+		p.CanaryAt, p.Next = m.now, time.Time{}
+	}
+	m.touchHost()
+	m.evaluate(u, false)
+}
+
+// admitMore: while canaries are still starting, the number admitted doubles
+// each minute.
+func (m *Machine) admitMore(p *Panic) {
+	minutes := int(m.now.Sub(p.CanaryAt) / time.Minute)
+	for len(p.Canary) < 1<<min(minutes, 16) {
+		u, _ := m.cheapest(p)
+		if u == nil {
+			return
+		}
+		m.makeCanary(p, u)
+	}
+}
+
+func (m *Machine) panicWake(p *Panic) time.Time {
+	if len(p.Canary) == 0 {
+		return later(p.Next, m.now.Add(time.Second))
+	}
+	minutes := m.now.Sub(p.CanaryAt)/time.Minute + 1
+	return p.CanaryAt.Add(minutes * time.Minute)
+}
+
+// canaryFailed: the way is not proved. People are called once, and another is
+// tried after a while.
+func (m *Machine) canaryFailed(u *unit) {
+	for i := range m.host.Panics {
+		p := &m.host.Panics[i]
+		at := slices.Index(p.Canary, u.Key)
+		if at < 0 {
+			continue
+		}
+		p.Canary = slices.Delete(slices.Clone(p.Canary), at, at+1)
+		m.touchHost()
+		m.kick = true
+		if len(p.Canary) > 0 {
+			continue
+		}
+		wait := min(m.cfg.CanaryMax, m.cfg.CanaryEvery<<min(p.Failed, 16))
+		p.Failed++
+		p.Next = m.now.Add(wait)
+		text := fmt.Sprintf("repairing %s first did not help (%s); the rest are held, and the next is tried in %s", u.Name, u.Failure.Text, span(wait))
+		if p.Paged {
+			m.sayIn(p.Incident, "canary_failed", text)
+		} else {
+			p.Paged = true
+			m.pageIn(p.Incident, "canary_failed", text)
+		}
+	}
+}
+
+// canaryOut: a canary that cannot prove anything any more is replaced.
+func (m *Machine) canaryOut(u *unit) {
+	for i := range m.host.Panics {
+		p := &m.host.Panics[i]
+		if at := slices.Index(p.Canary, u.Key); at >= 0 {
+			p.Canary = slices.Delete(slices.Clone(p.Canary), at, at+1)
+			m.touchHost()
+			m.kick = true
+		}
+	}
+}
+
+// endPanic lets the rest go; what they cost is not their fault.
+func (m *Machine) endPanic(i int, why string) {
+	p := m.host.Panics[i]
+	m.host.Panics = slices.Delete(slices.Clone(m.host.Panics), i, i+1)
+	m.touchHost()
+	for _, u := range m.domains[p.Domain] {
+		if !isUp(u) {
+			u.LeftAt = time.Time{} // its failure has been dealt with
+			u.Freed = u.Failure != nil
+			m.touch(u)
+		}
+	}
+	m.sayIn(p.Incident, "panic_over", why+"; the rest are repaired now")
+	m.closeGroup(p.Incident)
+	m.kick = true
+}

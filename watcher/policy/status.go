@@ -1,0 +1,149 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Host returns what is known of the host.
+func (m *Machine) Host() Host { return m.host }
+
+// OpenIncidents returns the open incidents, oldest first.
+func (m *Machine) OpenIncidents() []Incident {
+	out := make([]Incident, 0, len(m.incidents))
+	for _, in := range m.incidents {
+		out = append(out, *in)
+	}
+	slices.SortFunc(out, func(a, b Incident) int {
+		return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// Statuses returns every unit that has a container, by name.
+func (m *Machine) Statuses() []Status {
+	out := make([]Status, 0, len(m.units))
+	for _, u := range m.units {
+		if u.Gone.IsZero() {
+			out = append(out, m.status(u))
+		}
+	}
+	slices.SortFunc(out, func(a, b Status) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Key, b.Key)) })
+	return out
+}
+
+// Status returns one unit with its settings; false when there is none.
+func (m *Machine) Status(key string) (Status, bool) {
+	u := m.units[key]
+	if u == nil {
+		return Status{}, false
+	}
+	s := m.status(u)
+	_, s.Settings, s.Warnings = m.cfg.Resolve(&u.Last)
+	return s, true
+}
+
+func (m *Machine) status(u *unit) Status {
+	s := Status{
+		Key: u.Key, Name: u.Name, Project: u.Project, Container: u.Last.Container, Image: u.Last.Image,
+		State: u.State, Detail: u.Detail, Mode: u.policy.Mode, Managed: u.policy.Via, Since: u.Since,
+		Rule: u.Rule, Reason: u.Reason, Restarts24h: len(m.recent(u, 24*time.Hour)), LastExit: u.LastExit,
+		GPUs: u.Last.GPUs, Incident: u.Incident, ReadyAfter: median(u.TTR),
+	}
+	s.Health, s.HealthOutput = healthText(u)
+	s.WhyNot = m.whyNot(u)
+	s.WouldAct = len(s.WhyNot) == 0
+	s.Next, s.NextAt = m.next(u)
+	if !u.DownSince.IsZero() && !u.Paged {
+		s.PagesAt = m.pagesAt(u)
+	}
+	if u.Streak > 0 {
+		s.Retries = fmt.Sprintf("%d of %d", u.Streak, m.attempts(u))
+	}
+	return s
+}
+
+func healthText(u *unit) (health, output string) {
+	h := u.Last.Health
+	switch {
+	case h == nil:
+		return "no check", ""
+	case !u.Last.Running || u.Last.Paused || u.Last.Restarting:
+		return "—", ""
+	}
+	p := newest(h, u.Last.StartedAt)
+	switch {
+	case p == nil:
+		return "starting", ""
+	case brokenProbe(p):
+		return "broken check", p.Output
+	}
+	return h.Status, strings.TrimSpace(p.Output)
+}
+
+// whyNot lists what would keep defib from acting on u if it failed now.
+func (m *Machine) whyNot(u *unit) []string {
+	var why []string
+	if u.policy.Mode == ModeObserve {
+		why = append(why, "it is only observed: "+u.policy.ModeWhy)
+	}
+	if u.WantDown {
+		why = append(why, "it is wanted down: "+u.Reason)
+	}
+	if u.Last.Paused {
+		why = append(why, "somebody paused it")
+	}
+	if u.State == Unknown {
+		why = append(why, u.Reason)
+	}
+	if u.Giveup != nil && u.Giveup.Open {
+		why = append(why, "defib gave up: "+u.Giveup.Text)
+	}
+	if u.policy.Stateful != "" && u.Last.Running {
+		why = append(why, "it is a "+u.policy.Stateful+": defib starts it when it has exited and never restarts it for being unhealthy")
+	}
+	for _, h := range m.host.Holds {
+		if covers(h, u) {
+			why = append(why, h.Why)
+		}
+	}
+	if u.State == Held {
+		why = append(why, u.Reason)
+	}
+	return why
+}
+
+// next says what happens next by itself, and when.
+func (m *Machine) next(u *unit) (string, time.Time) {
+	switch u.State {
+	case Running, Stopped, Paused:
+		return "watching", time.Time{}
+	case Starting:
+		return "failed start", u.wake
+	case Repairing:
+		return "outcome", time.Time{}
+	case Backoff:
+		if u.Failure != nil {
+			return string(u.Failure.Verb), later(u.Failure.Due, m.host.Settle)
+		}
+		return "start by Docker", time.Time{}
+	case Held:
+		return "hold ends", u.wake
+	case Fatal:
+		if u.Giveup != nil && !u.Giveup.Retry.IsZero() {
+			return "half-open retry", u.Giveup.Retry
+		}
+		return "waiting for you", time.Time{}
+	case Unhealthy:
+		if u.policy.Mode == ModeObserve || u.Rule == "stateful" {
+			return "waiting for you", time.Time{}
+		}
+		if u.Failure != nil {
+			return string(u.Failure.Verb), u.Failure.Due
+		}
+	}
+	return "a look at it", time.Time{}
+}

@@ -1,0 +1,280 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Incidents are the story that people are told; this file keeps it.
+
+const maxSteps = 50
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// speakable turns a count into four letters that are hard to mistake. The
+// multiplication mixes 20 bits one to one, so a million incidents differ.
+func speakable(n uint64) string {
+	const letters = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	v := n * 0x9E3B5 & 0xFFFFF
+	b := make([]byte, 4)
+	for i := range b {
+		b[i] = letters[v>>(15-5*i)&31]
+	}
+	return "INC-" + string(b)
+}
+
+func (m *Machine) newIncident(unit, name, rule, cause string, level Level) *Incident {
+	m.host.Incidents++
+	m.touchHost()
+	in := &Incident{ID: speakable(m.host.Incidents), Unit: unit, Name: name, Opened: m.now, Level: level, Rule: rule, Cause: cause}
+	m.incidents[in.ID] = in
+	m.revise(in)
+	return in
+}
+
+// revise marks a new revision, once per step.
+func (m *Machine) revise(in *Incident) {
+	if !m.revised[in.ID] {
+		m.revised[in.ID] = true
+		in.Rev++
+	}
+	m.dirty.incidents[in.ID] = in
+}
+
+// open makes sure that u has an open incident.
+func (m *Machine) open(u *unit, rule, cause string, level Level) {
+	if in := m.incidents[u.Incident]; in != nil {
+		if in.Rule != rule || in.Cause != cause {
+			in.Rule, in.Cause = rule, cause
+			m.revise(in)
+		}
+		return
+	}
+	in := m.newIncident(u.Key, u.Name, rule, cause, level)
+	u.Incident = in.ID
+	m.joinPanic(u)
+	m.touch(u)
+}
+
+// step adds a line to the open incident of u, if it has one.
+func (m *Machine) step(u *unit, rule, text string) {
+	if in := m.incidents[u.Incident]; in != nil {
+		m.stepIn(in, rule, text)
+	}
+}
+
+func (m *Machine) stepIn(in *Incident, rule, text string) {
+	steps := append(slices.Clip(in.Steps), Step{At: m.now, Rule: rule, Text: text})
+	if len(steps) > maxSteps {
+		steps = slices.Delete(steps, maxSteps/5, maxSteps/5+1)
+	}
+	in.Steps = steps
+	m.revise(in)
+}
+
+// note is the explicit choice not to act, or news that people should read.
+func (m *Machine) note(u *unit, rule, text string) {
+	said := rule + " " + u.Incident
+	if (rule == "observe" || rule == "stateful") && u.Said == said {
+		return
+	}
+	u.Said = said
+	m.out = append(m.out, *m.decide(u, VerbNote, rule, text))
+	m.step(u, rule, text)
+	m.touch(u)
+}
+
+// say is a note about the host.
+func (m *Machine) say(rule, text string) {
+	m.host.NextID++
+	m.touchHost()
+	m.out = append(m.out, Decision{ID: m.host.NextID, At: m.now, Verb: VerbNote, Rule: rule, Reason: text})
+}
+
+func (m *Machine) sayIn(id, rule, text string) {
+	m.say(rule, text)
+	m.out[len(m.out)-1].Incident = id
+	if in := m.incidents[id]; in != nil {
+		m.stepIn(in, rule, text)
+	}
+}
+
+// raise makes the open incident at least this loud.
+func (m *Machine) raise(u *unit, level Level) {
+	if in := m.incidents[u.Incident]; in != nil && louder(level, in.Level) {
+		in.Level = level
+		m.revise(in)
+	}
+}
+
+func louder(a, b Level) bool {
+	rank := func(l Level) int { return slices.Index([]Level{LevelInfo, LevelWarn, LevelPage}, l) }
+	return rank(a) > rank(b)
+}
+
+// page calls a human about u.
+func (m *Machine) page(u *unit, rule, text string) {
+	m.open(u, rule, text, LevelPage)
+	m.note(u, rule, text)
+	m.out[len(m.out)-1].Paged = true
+	m.out[len(m.out)-1].Incident = u.Incident
+	m.markPaged(m.incidents[u.Incident])
+}
+
+func (m *Machine) markPaged(in *Incident) {
+	if in == nil {
+		return
+	}
+	in.Level, in.NeedsYou = LevelPage, true
+	if in.Paged.IsZero() {
+		in.Paged = m.now
+	}
+	m.revise(in)
+}
+
+func (m *Machine) pageIn(id, rule, text string) {
+	m.sayIn(id, rule, text)
+	m.out[len(m.out)-1].Paged = true
+	m.markPaged(m.incidents[id])
+}
+
+// closeIncident ends the story of u.
+func (m *Machine) closeIncident(u *unit, end, why string) {
+	in := m.incidents[u.Incident]
+	u.Incident = ""
+	if in == nil {
+		return
+	}
+	if m.now.Sub(in.Opened) > 2*time.Minute && in.Level == LevelInfo && end == "recovered" && m.longOutage(in) {
+		in.Level = LevelWarn
+	}
+	m.touch(u)
+	m.stepIn(in, end, why)
+	m.end(in, end)
+	m.out = append(m.out, *m.decide(u, VerbNote, end, why))
+	m.out[len(m.out)-1].Incident = in.ID
+	m.closeGroup(in.Parent)
+}
+
+// longOutage: the unit was not ready for more than two minutes of it.
+func (m *Machine) longOutage(in *Incident) bool {
+	for _, s := range in.Steps {
+		if s.Rule == "ready" {
+			return s.At.Sub(in.Opened) > 2*time.Minute
+		}
+	}
+	return true
+}
+
+func (m *Machine) end(in *Incident, end string) {
+	in.Closed, in.End, in.NeedsYou = m.now, end, false
+	m.revise(in)
+	delete(m.incidents, in.ID)
+}
+
+// openGroup begins the incident of several units together.
+func (m *Machine) openGroup(domain, text string) string {
+	return m.newIncident("", "containers"+sharing(domain), "panic", text, LevelWarn).ID
+}
+
+func (m *Machine) adoptChild(parent string, u *unit) {
+	p, in := m.incidents[parent], m.incidents[u.Incident]
+	if p == nil || in == nil || in.Parent != "" {
+		return
+	}
+	in.Parent = parent
+	p.Children = append(slices.Clip(p.Children), in.ID)
+	m.revise(p)
+	m.revise(in)
+}
+
+// closeGroup ends a group's incident when its panic and all its children have
+// ended.
+func (m *Machine) closeGroup(id string) {
+	in := m.incidents[id]
+	if in == nil || in.Rule != "panic" {
+		return
+	}
+	for _, p := range m.host.Panics {
+		if p.Incident == id {
+			return
+		}
+	}
+	for _, child := range in.Children {
+		if m.incidents[child] != nil {
+			return
+		}
+	}
+	m.stepIn(in, "recovered", "all of them have recovered, or were stopped")
+	m.end(in, "recovered")
+}
+
+// pageHost calls a human about the host.
+func (m *Machine) pageHost(rule, text string) {
+	if m.incidents[m.host.Incident] == nil {
+		m.host.Incident = m.newIncident("", "the Docker engine", rule, text, LevelPage).ID
+	}
+	m.pageIn(m.host.Incident, rule, text)
+}
+
+func (m *Machine) closeHost(why string) {
+	in := m.incidents[m.host.Incident]
+	if in == nil {
+		return
+	}
+	m.host.Incident = ""
+	m.sayIn(in.ID, "recovered", why)
+	m.end(in, "recovered")
+}
+
+// watchDowntime pages for a unit that should run and has not been ready for
+// too long, whatever its state.
+func (m *Machine) watchDowntime(u *unit) {
+	if u.State == Unknown {
+		return
+	}
+	if u.State == Running || u.State == Stopped || u.State == Paused {
+		if !u.DownSince.IsZero() {
+			u.DownSince, u.Paged = time.Time{}, false
+			m.touch(u)
+		}
+		return
+	}
+	if u.DownSince.IsZero() {
+		u.DownSince = m.now
+		m.touch(u)
+	}
+	if in := m.incidents[u.Incident]; in != nil && in.Level == LevelInfo {
+		if at := u.DownSince.Add(2 * time.Minute); m.now.Before(at) {
+			u.wake = earlier(u.wake, at)
+		} else {
+			m.raise(u, LevelWarn)
+		}
+	}
+	m.pageForDowntime(u)
+}
+
+func (m *Machine) pageForDowntime(u *unit) {
+	if u.Paged {
+		return
+	}
+	at := m.pagesAt(u)
+	if m.now.Before(at) {
+		u.wake = earlier(u.wake, at)
+		return
+	}
+	u.Paged = true
+	if in := m.incidents[u.Incident]; in != nil && !in.Paged.IsZero() {
+		return // a human knows already
+	}
+	m.page(u, "down", "it should run and has not been ready for "+span(m.now.Sub(u.DownSince))+": "+u.Reason)
+}
+
+func (m *Machine) pagesAt(u *unit) time.Time {
+	d := max(u.policy.PageAfter, median(u.TTR)*3/2)
+	if len(u.TTR) == 0 && len(u.Last.GPUs) > 0 {
+		d = max(d, m.startAllowance(u)) // its first load may well take that long
+	}
+	return u.DownSince.Add(d)
+}
