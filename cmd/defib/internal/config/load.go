@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -35,11 +36,11 @@ func Load(path string) (Config, Sources, error) {
 	if len(data) > maxFile {
 		return Config{}, nil, fmt.Errorf("read the configuration: %s is larger than 1 MiB", path)
 	}
-	return Parse(filepath.Base(path), data)
+	return Parse(path, data)
 }
 
-// Parse is Load of a file already read; name is what errors and sources call
-// it.
+// Parse is Load of a file already read; name is what errors call it. Sources
+// call it by its last element.
 func Parse(name string, data []byte) (Config, Sources, error) {
 	l := &loader{name: name, cfg: Default(), lines: strings.Split(string(data), "\n"), at: map[string]*token.Token{}}
 	l.document(data)
@@ -52,7 +53,7 @@ func Parse(name string, data []byte) (Config, Sources, error) {
 	}
 	src := Sources{}
 	for key, tk := range l.at {
-		src[key] = fmt.Sprintf("%s:%d", name, tk.Position.Line)
+		src[key] = fmt.Sprintf("%s:%d", filepath.Base(name), tk.Position.Line)
 	}
 	return l.cfg, src, nil
 }
@@ -89,7 +90,8 @@ func (l *loader) document(data []byte) {
 
 // syntax turns what the parser says into a problem.
 func (l *loader) syntax(err error) {
-	if e, ok := err.(yaml.Error); ok && e.GetToken() != nil {
+	var e yaml.Error
+	if errors.As(err, &e) && e.GetToken() != nil {
 		l.problem(e.GetToken(), "", e.GetMessage())
 		return
 	}
@@ -155,12 +157,13 @@ func (l *loader) version(n ast.Node) {
 
 // validate reports values that are right in form and wrong in meaning.
 func (l *loader) validate() {
-	err := l.cfg.Policy.Validate()
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, one := range joined.Unwrap() {
-			key, text, _ := strings.Cut(one.Error(), ": ")
-			l.problem(l.where(key, text), "policy."+key, text)
-		}
+	var joined interface{ Unwrap() []error }
+	if !errors.As(l.cfg.Policy.Validate(), &joined) {
+		return
+	}
+	for _, one := range joined.Unwrap() {
+		key, text, _ := strings.Cut(one.Error(), ": ")
+		l.problem(l.where(key, text), "policy."+key, text)
 	}
 }
 

@@ -1,0 +1,98 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/defib-dev/defib/watcher"
+	"github.com/defib-dev/defib/watcher/policy"
+)
+
+// events streams what happened and what was decided, one JSON document a line:
+// what is on record since ?since=, then, with ?follow=1, what comes.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	since, err := moment(q.Get("since"))
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error(), "")
+		return
+	}
+	only := ""
+	if name := q.Get("unit"); name != "" {
+		v := s.view(w)
+		if v == nil {
+			return
+		}
+		u, err := Find(v.Units, v.Host.Others, name)
+		if err != nil {
+			s.fail(w, err)
+			return
+		}
+		only = u.Key
+	}
+	ctx, stop := context.WithCancel(r.Context())
+	defer stop()
+	var feed <-chan watcher.Committed
+	if q.Get("follow") != "" {
+		feed = s.o.Loop.Subscribe(ctx) // before the record is read, so that nothing falls between
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := &stream{w: w, rc: http.NewResponseController(w), enc: json.NewEncoder(w), only: only}
+	if err := s.o.Archive.ReadEvents(since, out.past); err != nil {
+		s.o.Log.Warn("event stream ended", "err", err)
+		return
+	}
+	out.live(feed)
+}
+
+// stream is one client that reads events.
+type stream struct {
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	enc  *json.Encoder
+	only string // unit key; empty: everything
+	last time.Time
+}
+
+// past writes one record of the event log.
+func (s *stream) past(r watcher.Record) error {
+	s.last = r.Event.At
+	return s.write(watcher.Committed{Record: r})
+}
+
+// live writes what comes, without what the log has already said.
+func (s *stream) live(feed <-chan watcher.Committed) {
+	if s.rc.Flush() != nil {
+		return
+	}
+	for c := range feed {
+		if !c.Event.At.After(s.last) {
+			continue
+		}
+		if s.write(c) != nil || s.rc.Flush() != nil {
+			return
+		}
+	}
+}
+
+func (s *stream) write(c watcher.Committed) error {
+	if s.only != "" && !concerns(c.Record, s.only) && c.Lost == 0 {
+		return nil
+	}
+	_ = s.rc.SetWriteDeadline(time.Now().Add(sendLimit))
+	return s.enc.Encode(Line{Version: Version, Committed: c})
+}
+
+// concerns reports whether a record has to do with a unit.
+func concerns(r watcher.Record, unit string) bool {
+	if r.Event.Unit == unit || slices.ContainsFunc(r.Decisions, func(d policy.Decision) bool { return d.Unit == unit }) {
+		return true
+	}
+	if c := r.Event.Command; c != nil {
+		return c.Unit == unit || c.Unit == ""
+	}
+	return r.Event.Unit == "" && r.Event.Kind != policy.KindTick
+}
