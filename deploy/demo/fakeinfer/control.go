@@ -50,7 +50,7 @@ func (c *control) find(name string) (order, bool) {
 	}
 	path := filepath.Join(c.dir, name)
 	info, err := os.Stat(path)
-	if err != nil || (!c.sticky && !info.ModTime().After(c.since)) || info.ModTime().Before(newest.at) {
+	if err != nil || (!c.sticky && info.ModTime().Before(c.since)) || info.ModTime().Before(newest.at) {
 		return newest, ok
 	}
 	arg, err := os.ReadFile(path)
@@ -110,26 +110,29 @@ func (c *control) end(code int) {
 	}
 }
 
-// watch acts on control files as they are written, until the process ends.
-func (c *control) watch(log *slog.Logger) {
+// watch acts on control files as they are written, until the process ends. It
+// returns as soon as it does.
+func (c *control) watch(log *slog.Logger) error {
 	if c.dir == "" {
-		return
+		return nil
 	}
 	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
-	if err == nil {
-		_, err = syscall.InotifyAddWatch(fd, c.dir, syscall.IN_CLOSE_WRITE|syscall.IN_MOVED_TO)
-	}
 	if err != nil {
-		log.Error("watch control files", "dir", c.dir, "err", err)
-		return
+		return err
 	}
-	c.act() // for what was told before the watch stood
-	for buf := make([]byte, 64<<10); ; c.act() {
-		if _, err := syscall.Read(fd, buf); err != nil && err != syscall.EINTR {
-			log.Error("watch control files", "dir", c.dir, "err", err)
-			return
+	if _, err := syscall.InotifyAddWatch(fd, c.dir, syscall.IN_CLOSE_WRITE|syscall.IN_MOVED_TO); err != nil {
+		return err
+	}
+	go func() { // ends with the process
+		for buf := make([]byte, 64<<10); ; c.act() {
+			if _, err := syscall.Read(fd, buf); err != nil && err != syscall.EINTR {
+				log.Error("watch control files", "dir", c.dir, "err", err)
+				return
+			}
 		}
-	}
+	}()
+	c.act() // for what was told before the watch stood
+	return nil
 }
 
 // takeMemory touches that many MiB. Under a memory limit it does not return:

@@ -130,7 +130,9 @@ func TestControlOverHTTP(t *testing.T) {
 func TestControlFileEndsTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	ctl := newControl(dir, time.Now().Add(-time.Minute), false)
-	go ctl.watch(slog.New(slog.DiscardHandler)) // ends with the test binary, as in the program with the process
+	if err := ctl.watch(slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
 	tell(t, dir, "exit", "", time.Now())
 	if got := <-ctl.exit; got != 0 {
 		t.Errorf("exit: got code %d, want 0", got)

@@ -30,6 +30,8 @@
 // servers may share a folder. What was told before a server started does not
 // count for it, so a restart cures everything, unless FAKE_STICKY=1.
 //
+// In that folder it writes a file up-HOSTNAME when it starts.
+//
 // The file fail-start is the exception: while it exists every start ends at
 // once, with its content as the exit code (1 if empty).
 //
@@ -56,6 +58,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -106,8 +109,12 @@ func health(ctx context.Context, addr string, out io.Writer) int {
 // serve runs the server until a signal or a control ends it and returns the
 // exit code.
 func serve(log *slog.Logger) int {
-	started := time.Now()
 	dir := os.Getenv("FAKE_CTL")
+	started, err := announce(dir)
+	if err != nil {
+		log.Error("announce the start", "dir", dir, "err", err)
+		return 1
+	}
 	if code, failed := failStart(dir); failed {
 		log.Error("start failed", "code", code)
 		return code
@@ -128,8 +135,32 @@ func serve(log *slog.Logger) int {
 		err := (&http.Server{Handler: srv.routes(), ReadHeaderTimeout: time.Minute}).Serve(l)
 		log.Error("serve", "err", err)
 	}()
-	go ctl.watch(log)
+	if err := ctl.watch(log); err != nil {
+		log.Error("watch control files", "dir", dir, "err", err)
+		return 1
+	}
 	return wait(ctl, log)
+}
+
+// announce writes the file that says that the server started, and returns
+// when: by the clock of files, which lags the other one by some milliseconds.
+func announce(dir string) (time.Time, error) {
+	if dir == "" {
+		return time.Now(), nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return time.Time{}, err
+	}
+	path := filepath.Join(dir, "up-"+host)
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		return time.Time{}, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
 }
 
 // wait returns the exit code that a signal or a control asks for.
