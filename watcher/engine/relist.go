@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+)
+
+// begin takes the first list of a generation: every watched container is to
+// be observed, whatever was known of it.
+func (s *session) begin(l listed) {
+	for _, id := range slices.Sorted(maps.Keys(s.known)) {
+		s.known[id].seen = false
+	}
+	s.compare(l)
+	for _, sum := range l.containers {
+		if s.known[sum.ID].watched {
+			s.first[sum.ID] = true
+		}
+	}
+}
+
+// compare asks for an inspect of every watched container of which a list says
+// something else than what is known, and of those that it lacks: their
+// inspect will say that they are gone.
+func (s *session) compare(l listed) {
+	listed := make(map[string]bool, len(l.containers))
+	engineNow := s.clock.engine(l.sent)
+	for _, sum := range l.containers {
+		listed[sum.ID] = true
+		if k := s.track(sum); k != nil && k.watched && k.event.Before(l.sent) && k.differs(sum, engineNow) {
+			s.pool.add(sum.ID, false)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.known)) {
+		k := s.known[id]
+		switch {
+		case listed[id] || k.added.After(l.sent) || k.event.After(l.sent):
+		case k.watched:
+			s.pool.add(id, false)
+		default:
+			delete(s.known, id)
+		}
+	}
+	maps.DeleteFunc(s.gone, func(_ string, at time.Time) bool { return at.Before(l.sent.Add(-s.o.Relist)) })
+}
+
+// track finds or takes up a list entry; nil for one that is gone since.
+func (s *session) track(sum container.Summary) *tracked {
+	k := s.known[sum.ID]
+	switch {
+	case k != nil:
+		if !k.watched {
+			k.name = nameOf(sum)
+		}
+		if !s.synced { // Self may have been found out since
+			s.verdict(k, sum.Labels)
+		}
+	default:
+		if _, gone := s.gone[sum.ID]; gone {
+			return nil
+		}
+		k = s.add(sum.ID, nameOf(sum), sum.Labels)
+	}
+	k.hide(sum.Labels)
+	return k
+}
+
+// nameOf picks a container's own name; the others are links that point to it.
+func nameOf(sum container.Summary) string {
+	for _, n := range sum.Names {
+		if n = strings.TrimPrefix(n, "/"); !strings.Contains(n, "/") {
+			return n
+		}
+	}
+	return ""
+}
+
+// roll asks for an inspect of the watched containers that nobody has looked at
+// for longest: one, or more where there are more than seconds in the period.
+func (s *session) roll() {
+	watched := 0
+	for _, k := range s.known {
+		if k.watched {
+			watched++
+		}
+	}
+	n := (time.Duration(watched)*s.rollEvery() + s.o.Rolling - 1) / s.o.Rolling
+	for range n {
+		k := s.stalest()
+		k.inspected = s.o.Now()
+		s.pool.add(k.id, false)
+	}
+}
+
+// stalest is the watched container whose newest inspect is the oldest; nil
+// when none is watched.
+func (s *session) stalest() *tracked {
+	var oldest *tracked
+	for _, k := range s.known {
+		if !k.watched {
+			continue
+		}
+		if oldest == nil || cmp.Or(k.inspected.Compare(oldest.inspected), cmp.Compare(k.id, oldest.id)) < 0 {
+			oldest = k
+		}
+	}
+	return oldest
+}
+
+// rollEvery spreads one inspect of each watched container over the period.
+func (s *session) rollEvery() time.Duration {
+	n := 0
+	for _, k := range s.known {
+		if k.watched {
+			n++
+		}
+	}
+	return max(s.o.Rolling/time.Duration(max(n, 1)), time.Second)
+}
+
+// statusText is what can be read in the status of a list entry, such as
+// "Up 3 minutes (healthy)" or "Exited (137) 2 hours ago".
+type statusText struct {
+	health   string        // "" when it does not say
+	ended    bool          // the time is since its end, not since its start
+	exitCode int           // of an ended one
+	atMost   time.Duration // that time, rounded up; 0 when it does not say
+}
+
+func parseStatus(text string) statusText {
+	var st statusText
+	head, rest, _ := strings.Cut(text, " ")
+	switch head {
+	case "Up":
+		age, note, _ := strings.Cut(rest, " (")
+		st.atMost = ageAtMost(age)
+		switch note = strings.TrimSuffix(note, ")"); note {
+		case container.Healthy, container.Unhealthy:
+			st.health = note
+		case "health: " + container.Starting:
+			st.health = container.Starting
+		}
+	case "Exited", "Restarting":
+		code, age, _ := strings.Cut(rest, ") ")
+		st.ended = true
+		st.exitCode, _ = strconv.Atoi(strings.TrimPrefix(code, "("))
+		st.atMost = ageAtMost(strings.TrimSuffix(age, " ago"))
+	}
+	return st
+}
+
+// ageAtMost is the longest time that Docker writes as this text; 0 for none.
+// Docker rounds down, but hours to the nearest.
+func ageAtMost(text string) time.Duration {
+	switch text {
+	case "Less than a second":
+		return time.Second
+	case "About a minute":
+		return 2 * time.Minute
+	case "About an hour":
+		return 2 * time.Hour
+	}
+	number, unit, _ := strings.Cut(text, " ")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 0 || n > 1<<20 {
+		return 0
+	}
+	const day = 24 * time.Hour
+	units := map[string]time.Duration{
+		"second": time.Second, "minute": time.Minute, "hour": time.Hour,
+		"day": day, "week": 7 * day, "month": 30 * day, "year": 365 * day,
+	}
+	u := units[strings.TrimSuffix(unit, "s")]
+	if n > 200 && u >= 365*day {
+		return 0 // more than a Duration holds
+	}
+	return time.Duration(n+1) * u
+}
