@@ -1,0 +1,42 @@
+package actions
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/defib-dev/defib/watcher/policy"
+)
+
+// evidenceTime is how long gathering may take: an engine that hands out no
+// logs must not hold up a repair.
+const evidenceTime = 2 * time.Second
+
+// evidence gathers what an act is about to destroy. What cannot be had is
+// left out; the act goes on without it.
+func (x *Executor) evidence(ctx context.Context, docker logReader, d policy.Decision) *policy.Evidence {
+	ctx, cancel := context.WithTimeout(ctx, evidenceTime)
+	defer cancel()
+	ev := &policy.Evidence{At: x.o.Now()}
+	var logs sync.WaitGroup
+	logs.Go(func() { ev.Logs, ev.LogsErr = x.logs(ctx, docker, d) })
+	x.facts(ctx, d, ev)
+	logs.Wait()
+	return ev
+}
+
+// facts fills in what an inspect says of the run that was judged. Beside a
+// stop or restart it may come too late: an end that we caused is no evidence.
+func (x *Executor) facts(ctx context.Context, d policy.Decision, ev *policy.Evidence) {
+	o := x.o.Inspect(ctx, d).Observation
+	if o == nil || o.Container != d.Container || !d.StartedAt.IsZero() && !o.StartedAt.Equal(d.StartedAt) {
+		x.o.Log.Debug("evidence without an inspect", "container", d.Name)
+		return
+	}
+	if o.Health != nil {
+		ev.Probes = o.Health.Log
+	}
+	if d.Verb == policy.VerbStart || o.Running {
+		ev.ExitCode, ev.OOMKilled, ev.Error = o.ExitCode, o.OOMKilled, o.Error
+	}
+}

@@ -1,0 +1,63 @@
+package actions
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/defib-dev/defib/watcher/policy"
+)
+
+// defaultStop is Docker's own. It is what a decision without a stop timeout
+// gets: 0 would be a kill without warning, and a negative one would never end.
+const defaultStop = 10 * time.Second
+
+// act restarts, starts or stops a container.
+func (x *Executor) act(ctx context.Context, d policy.Decision) policy.Outcome {
+	docker := x.o.Engine()
+	if docker == nil {
+		return failed("%s %s: not carried out, Docker is out of reach", d.Verb, d.Name)
+	}
+	if d.Verb == policy.VerbStart {
+		return x.start(ctx, docker, d)
+	}
+	return x.halt(ctx, docker, d)
+}
+
+// start looks at what is left of the dead container first: nothing in it
+// changes any more, and a start overwrites it.
+func (x *Executor) start(ctx context.Context, docker Docker, d policy.Decision) policy.Outcome {
+	evidence := x.evidence(ctx, docker, d)
+	err := docker.ContainerStart(ctx, d.Container, container.StartOptions{})
+	return x.outcome(d, err, evidence)
+}
+
+// halt sends a stop or restart at once and gathers evidence beside it: every
+// millisecond before the call is downtime, and the container's last seconds
+// are in the log whichever comes first.
+func (x *Executor) halt(ctx context.Context, docker Docker, d policy.Decision) policy.Outcome {
+	var evidence *policy.Evidence
+	var beside sync.WaitGroup
+	beside.Go(func() { evidence = x.evidence(ctx, docker, d) })
+	o := container.StopOptions{Timeout: new(stopSeconds(d.StopTimeout))}
+	var err error
+	if d.Verb == policy.VerbRestart {
+		err = docker.ContainerRestart(ctx, d.Container, o)
+	} else {
+		err = docker.ContainerStop(ctx, d.Container, o)
+	}
+	beside.Wait()
+	return x.outcome(d, err, evidence)
+}
+
+// stopSeconds is a stop timeout as the API takes it: whole seconds, never
+// less than what was decided.
+func stopSeconds(d time.Duration) int {
+	if d <= 0 {
+		d = defaultStop
+	}
+	return int(math.Ceil(d.Seconds()))
+}
