@@ -13,7 +13,10 @@ func (m *Machine) newFailure(u *unit, v verdict) *Failure {
 	if !u.Run.Counted && !v.free {
 		m.count(u)
 	}
-	f := &Failure{At: m.now, Rule: v.rule, Text: v.text, Verb: v.verb, Free: v.free, Probe: v.probe, FromOK: fromOK}
+	f := &Failure{At: m.now, Rule: v.rule, Text: v.text, Verb: v.verb, Free: v.free, Probe: v.probe, FromOK: fromOK && !v.free}
+	if v.free {
+		u.LeftAt = time.Time{} // the cause is known, so it is no sign of another
+	}
 	f.Due = m.now
 	if v.verb != VerbStop {
 		f.Due = m.now.Add(m.delay(u))
@@ -45,7 +48,6 @@ func (m *Machine) attempt(u *unit, f *Failure, fresh bool) {
 		return
 	}
 	if !fresh {
-		m.become(u, Unhealthy, "", f.Rule, f.Text)
 		m.askForAct(u, f)
 		u.wake = u.Ask.Until
 		return
@@ -62,7 +64,7 @@ func (m *Machine) held(u *unit, f *Failure, h Hold, again time.Time) {
 	}
 	m.become(u, Held, string(h.Reason), rule, text)
 	m.waiting[u.Key] = u
-	u.wake = again
+	u.wake, f.Again = again, again
 	if u.Ask != nil && u.Ask.ForAct {
 		u.Ask.ForAct = false
 		m.kick = true
@@ -70,6 +72,12 @@ func (m *Machine) held(u *unit, f *Failure, h Hold, again time.Time) {
 }
 
 func (m *Machine) reasonFor(u *unit, f *Failure) string {
+	switch {
+	case f.Verb == VerbStop:
+		return f.Text
+	case u.Giveup != nil && u.Giveup.Open:
+		return fmt.Sprintf("%s (half-open retry %d after giving up)", f.Text, u.Giveup.N+1)
+	}
 	return fmt.Sprintf("%s (attempt %d)", f.Text, max(1, u.Streak))
 }
 
@@ -101,7 +109,7 @@ func (m *Machine) act(u *unit, verb Verb, rule, reason string, p price) {
 	}
 	u.Ask = nil
 	d := m.decide(u, verb, rule, reason)
-	d.StopTimeout, d.Within = timeout, timeout+30*time.Second
+	d.StopTimeout, d.Within, d.Charged = timeout, timeout+30*time.Second, p == actCharged
 	m.out = append(m.out, *d)
 	u.Op = &Op{
 		ID: d.ID, Verb: verb, Rule: rule, Container: d.Container, StartedAt: u.Last.StartedAt, At: m.now,
@@ -170,10 +178,8 @@ func (m *Machine) answered(u *unit, id uint64) {
 	if u.Ask == nil || id != u.Ask.ID {
 		return
 	}
-	if u.Ask.ForAct {
-		m.kick = true
-	}
 	u.Ask = nil
+	m.load(u)
 	m.touch(u)
 }
 
@@ -244,8 +250,7 @@ func (m *Machine) adopt(u *unit, fresh bool) {
 	if fresh && (moved && op.Verb != VerbStop || !m.now.Before(until)) {
 		m.step(u, "taken_up", "defib was ended during the "+string(op.Verb)+" and has taken it up again")
 		if !moved && op.Charged { // it never happened, or only half of it
-			u.Level = max(0, u.Level-1)
-			u.Check.Tried = false
+			m.refund(u)
 		}
 		m.endOp(u)
 		m.evaluate(u, true)
@@ -260,6 +265,17 @@ func (m *Machine) adopt(u *unit, fresh bool) {
 	u.wake = u.Ask.Until
 }
 
+// refund takes a charge back: the act never took place.
+func (m *Machine) refund(u *unit) {
+	u.Level = max(0, u.Level-1)
+	u.Check.Tried = false
+	if n := len(u.Repairs); n > 0 {
+		u.Repairs = u.Repairs[: n-1 : n-1]
+	}
+	m.host.Tokens = min(m.purse(), m.host.Tokens+1)
+	m.touchHost()
+}
+
 // endOp closes the act: what the container does from here on is judged anew.
 func (m *Machine) endOp(u *unit) {
 	op := u.Op
@@ -268,7 +284,7 @@ func (m *Machine) endOp(u *unit) {
 	m.touch(u)
 	if u.Failure != nil && op.Outcome != OutcomeOK || !u.Last.Running {
 		u.Failure = nil // the next verdict is a new failure, with its own delay
-		u.Run.Counted = false
+		u.Run.Counted, u.Run.ReadyAt = false, time.Time{}
 	}
 	if op.Foreign && op.Restarts < 2 {
 		u.Undo = m.now.Add(undoAfter)

@@ -63,7 +63,7 @@ func (m *Machine) ready(u *unit) {
 	if h := u.Last.Health; h != nil {
 		u.Run.Healthy = true
 		u.Check.Passed, u.Check.Tried = true, false
-		if p := newest(h, u.Last.StartedAt); p != nil && u.Run.By != byAway {
+		if p := newest(h, u.Last.StartedAt); p != nil && u.State == Starting {
 			m.learn(u, p.End.Sub(u.Last.StartedAt))
 		}
 	}
@@ -87,10 +87,14 @@ func (m *Machine) unready(u *unit) {
 	u.Run.Settled = true
 	u.LeftAt = m.now
 	every := max(m.cfg.DecayEvery, 2*median(u.TTR))
-	u.Credit += m.now.Sub(u.Run.ReadyAt)
-	down := int(u.Credit / every)
-	u.Credit %= every
-	u.Level = max(0, u.Level-down)
+	if u.Level > 0 { // good time is not saved up for later
+		u.Credit += m.now.Sub(u.Run.ReadyAt)
+		u.Level = max(0, u.Level-int(u.Credit/every))
+		u.Credit %= every
+	}
+	if u.Level == 0 {
+		u.Credit = 0
+	}
 	if m.useful(u) {
 		m.proved(u)
 	}

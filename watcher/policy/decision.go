@@ -36,6 +36,7 @@ type Decision struct {
 	Reason      string        `json:"reason"`
 	StopTimeout time.Duration `json:"stop_timeout,omitempty"` // restart and stop: what to send, always set
 	Within      time.Duration `json:"within,omitempty"`       // how long the ask or act may take
+	Charged     bool          `json:"charged,omitempty"`      // it costs budget
 	Incident    string        `json:"incident,omitempty"`
 	Paged       bool          `json:"paged,omitempty"`
 }

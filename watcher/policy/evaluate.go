@@ -173,7 +173,9 @@ func (m *Machine) isUncertain(u *unit, v verdict) {
 func (m *Machine) isDown(u *unit, v verdict) {
 	m.unready(u)
 	m.canaryOut(u)
-	if u.State == Running && v.rule == "exited_unwatched" || u.State == Unknown && v.rule == "exited_unwatched" && u.Incident == "" {
+	if v.rule == "exited_unwatched" && u.Rule != v.rule {
+		m.open(u, v.rule, v.text, LevelWarn)
+		m.raise(u, LevelWarn)
 		m.note(u, v.rule, v.text)
 	}
 	end, why := "stopped", v.text
@@ -227,7 +229,8 @@ func (m *Machine) failed(u *unit, v verdict, fresh bool) {
 // waitDue: an attempt is due at a known time.
 func (m *Machine) waitDue(u *unit, f *Failure) {
 	u.wake = f.Due
-	if f.Due.Sub(f.At) <= m.cfg.PanicPause {
+	proving := f.Rule == "unhealthy" && len(u.Last.GPUs) > 0 && f.Due.Sub(f.At) <= u.policy.UnhealthyFor
+	if proving || f.Due.Sub(f.At) <= m.cfg.PanicPause {
 		m.become(u, Unhealthy, "", f.Rule, f.Text)
 		return
 	}

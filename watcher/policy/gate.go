@@ -280,13 +280,11 @@ func (m *Machine) takeSlot(u *unit, verb Verb) {
 
 // admit lets those who wait through the gate, first come first served.
 func (m *Machine) admit() {
-	for range 3 { // what one admission changes may matter to another
-		if !m.kick {
-			return
-		}
+	for i := 0; m.kick && i < 8; i++ { // what one admission changes may matter to another
 		m.kick = false
 		m.lookAtWaiting()
 	}
+	m.kick = false
 }
 
 func (m *Machine) lookAtWaiting() {

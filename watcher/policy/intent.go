@@ -49,7 +49,9 @@ func (m *Machine) engineEvent(ev Event) {
 	case KindOOM:
 		m.outOfMemory(u)
 	}
-	m.evaluate(u, false)
+	if u.Stop != nil { // for all else the observation that follows is the truth
+		m.evaluate(u, false)
+	}
 }
 
 // counts reports whether an event says something about the run at hand and
@@ -120,7 +122,6 @@ func (m *Machine) died(u *unit, ev Event) {
 	if u.Stop != nil && u.Stop.Down.IsZero() && m.now.Before(u.Stop.Until) {
 		u.Stop.Down = m.now
 	}
-	m.unready(u)
 }
 
 // stopped: a stop without a kill is a stop in Docker's own backoff.

@@ -61,7 +61,7 @@ func Restore(cfg Config, saved Snapshot) *Machine {
 		m.incidents[in.ID] = &in
 	}
 	for i := range saved.Units {
-		u := &unit{Unit: saved.Units[i], index: -1}
+		u := &unit{Unit: detach(saved.Units[i]), index: -1}
 		m.units[u.Key] = u
 		m.resolve(u)
 		m.load(u)
@@ -87,11 +87,25 @@ func (m *Machine) Snapshot() Snapshot {
 	return s
 }
 
+// export copies a unit, so that what is handed out never changes.
 func (m *Machine) export(u *unit) Unit {
-	out := u.Unit
+	out := detach(u.Unit)
 	out.Wake = u.wake
 	_, out.Waiting = m.waiting[u.Key]
 	return out
+}
+
+func detach(u Unit) Unit {
+	u.Failure, u.Giveup, u.Op, u.Ask, u.Stop = copied(u.Failure), copied(u.Giveup), copied(u.Op), copied(u.Ask), copied(u.Stop)
+	return u
+}
+
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
 }
 
 // Changes returns what became different since the last call.

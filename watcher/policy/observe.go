@@ -252,7 +252,9 @@ func (m *Machine) removed(u *unit) {
 // told once, unless its whole project went.
 func (m *Machine) absent(u *unit) {
 	if !u.WantDown && !m.projectGone(u.Project) {
-		m.note(u, "removed", "its container was removed "+span(m.now.Sub(u.Gone))+" ago and has not come back; if that was not meant, create it again")
+		text := "its container was removed " + span(m.now.Sub(u.Gone)) + " ago and has not come back; if that was not meant, create it again"
+		m.open(u, "removed", text, LevelWarn)
+		m.note(u, "removed", text)
 	}
 	m.forget(u)
 }

@@ -267,8 +267,8 @@ func (m *Machine) pending(domain string) (pending, members int) {
 	return pending, members
 }
 
-// cheapest picks the failed member that is ready again soonest and that no
-// other hold covers; waits is when one becomes due if none is now.
+// cheapest picks the failed member that was tried least, then the one that is
+// ready again soonest, of those that no other hold covers; waits is when one becomes due if none is now.
 func (m *Machine) cheapest(p *Panic) (best *unit, waits time.Time) {
 	for _, u := range m.domains[p.Domain] {
 		if u.Failure == nil || contains(p.Canary, u.Key) || u.Last.Paused || u.WantDown || u.Stop != nil || !u.Seen || m.heldOtherwise(u) {
@@ -278,7 +278,7 @@ func (m *Machine) cheapest(p *Panic) (best *unit, waits time.Time) {
 			waits = earlier(waits, u.Failure.Due)
 			continue
 		}
-		if best == nil || median(u.TTR) < median(best.TTR) {
+		if best == nil || u.Level < best.Level || u.Level == best.Level && median(u.TTR) < median(best.TTR) {
 			best = u
 		}
 	}

@@ -105,12 +105,13 @@ func (m *Machine) whyNot(u *unit) []string {
 	if u.policy.Stateful != "" && u.Last.Running {
 		why = append(why, "it is a "+u.policy.Stateful+": defib starts it when it has exited and never restarts it for being unhealthy")
 	}
+	n := len(why)
 	for _, h := range m.host.Holds {
 		if covers(h, u) {
 			why = append(why, h.Why)
 		}
 	}
-	if u.State == Held {
+	if u.State == Held && len(why) == n {
 		why = append(why, u.Reason)
 	}
 	return why
@@ -131,7 +132,10 @@ func (m *Machine) next(u *unit) (string, time.Time) {
 		}
 		return "start by Docker", time.Time{}
 	case Held:
-		return "hold ends", u.wake
+		if u.Failure != nil && u.Failure.Again.After(m.now) {
+			return "hold ends", u.Failure.Again
+		}
+		return "the hold is cleared", time.Time{}
 	case Fatal:
 		if u.Giveup != nil && !u.Giveup.Retry.IsZero() {
 			return "half-open retry", u.Giveup.Retry

@@ -265,6 +265,7 @@ func (m *Machine) pageForDowntime(u *unit) {
 		return
 	}
 	u.Paged = true
+	m.touch(u)
 	if in := m.incidents[u.Incident]; in != nil && !in.Paged.IsZero() {
 		return // a human knows already
 	}
@@ -273,7 +274,7 @@ func (m *Machine) pageForDowntime(u *unit) {
 
 func (m *Machine) pagesAt(u *unit) time.Time {
 	d := max(u.policy.PageAfter, median(u.TTR)*3/2)
-	if len(u.TTR) == 0 && len(u.Last.GPUs) > 0 {
+	if len(u.Last.GPUs) > 0 && len(u.TTR) == 0 && !u.Check.Passed {
 		d = max(d, m.startAllowance(u)) // its first load may well take that long
 	}
 	return u.DownSince.Add(d)

@@ -79,6 +79,7 @@ func play(t testing.TB, text string) string {
 		p.out.WriteString(line + "\n")
 		p.command(strings.Fields(rest))
 	}
+	p.w.advance(p.w.now.Add(time.Minute))
 	return p.out.String()
 }
 
@@ -369,6 +370,8 @@ func (p *player) defib(words []string, opts map[string]string) {
 	switch words[0] {
 	case "killed":
 		p.w.alive, p.w.up = false, false
+	case "lame":
+		p.w.lame = true
 	case "starts":
 		p.w.restartDefib(or(opts["boot"], p.w.boot))
 	}
@@ -404,7 +407,7 @@ func (p *player) fact(words []string, opts map[string]string) {
 }
 
 func (p *player) status(name string) {
-	s, ok := p.w.m.Status(name)
+	s, ok := p.w.m.Status(policy.Key(name, p.labels(name)))
 	if !ok {
 		fmt.Fprintf(&p.out, "  no such unit\n")
 		return
@@ -417,6 +420,13 @@ func (p *player) status(name string) {
 	for _, why := range append(s.WhyNot, s.Warnings...) {
 		fmt.Fprintf(&p.out, "    %s\n", why)
 	}
+}
+
+func (p *player) labels(name string) map[string]string {
+	if b := p.w.boxes[name]; b != nil {
+		return b.labels
+	}
+	return nil
 }
 
 func (p *player) incidents() {

@@ -117,6 +117,7 @@ type Failure struct {
 	Text   string    `json:"text"`
 	Verb   Verb      `json:"verb,omitempty"` // what would help; empty when only a human can
 	Due    time.Time `json:"due"`            // the act is due
+	Again  time.Time `json:"again,omitzero"` // held: the hold is looked at again
 	Probe  time.Time `json:"probe,omitzero"` // End of the failing check it stands on, engine's time
 	Free   bool      `json:"free,omitempty"` // not charged: an engine or host restart, a retry after giving up
 	FromOK bool      `json:"from_ok,omitempty"`

@@ -129,8 +129,8 @@ func (m *Machine) judgeDown(u *unit) verdict {
 		return verdict{finding: findDown, rule: "wanted_down", text: "somebody stopped it"}
 	case o.Status == "removing" || o.Status == "dead":
 		return verdict{finding: findDown, rule: "removing", text: "Docker is removing it"}
-	case u.Giveup != nil && u.Ours:
-		return verdict{finding: findFailed, rule: u.Giveup.Rule, text: u.Giveup.Text, verb: VerbStart}
+	case u.Giveup != nil && u.Ours && u.Giveup.Rule == "crash_loop":
+		return verdict{finding: findFailed, rule: "crash_loop", text: "defib stopped it, since Docker kept starting it in vain", verb: VerbStart}
 	case u.Ours:
 		return verdict{finding: findFailed, rule: "repair_failed", text: "it did not come up again: " + exitText(u), verb: VerbStart}
 	case !p.Everything():

@@ -23,18 +23,12 @@ func (m *Machine) daemonStart(ev Event) {
 			u.Op.Orphan = true
 		}
 		if rebooted {
-			m.rebooted(u)
+			u.Stop, u.Op, u.Undo = nil, nil, time.Time{}
+			m.pardon(u) // a GPU or a disk may be well again
 		}
 		m.touch(u)
 		m.evaluate(u, false)
 	}
-}
-
-// rebooted: everything was stopped, by nobody, and a GPU or a disk may be
-// well again.
-func (m *Machine) rebooted(u *unit) {
-	u.Stop, u.Op, u.Undo = nil, nil, time.Time{}
-	u.Giveup, u.Failure, u.Streak = nil, nil, 0
 }
 
 func (m *Machine) sourceUp(ev Event) {

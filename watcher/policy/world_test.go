@@ -27,6 +27,7 @@ type world struct {
 	boot    string
 	ids     int
 	alive   bool // defib runs
+	lame    bool // its acts never reach the engine
 }
 
 // box is one simulated container.
@@ -161,6 +162,9 @@ func (w *world) carryOut(d policy.Decision) {
 	case policy.VerbRestart, policy.VerbStart, policy.VerbStop:
 		if b == nil {
 			w.after(time.Millisecond, func() { answer(policy.Outcome{Class: policy.OutcomeGone, Text: "no such container"}) })
+			return
+		}
+		if w.lame {
 			return
 		}
 		w.do(b, d, func(o policy.Outcome) {
@@ -395,7 +399,7 @@ func (b *box) health(now time.Time) *policy.Health {
 		FailingStreak: b.streak, Log: slices.Clone(b.probes),
 	}
 	if n := len(h.Log); n > 0 && h.Log[n-1].End.After(b.started) {
-		if h.Log[n-1].ExitCode != 0 && b.streak > 3 { // it goes on failing
+		if h.Log[n-1].ExitCode != 0 && b.streak >= 3 && now.Sub(h.Log[n-1].End) >= h.Interval { // it goes on failing
 			h.Log[n-1].End = now
 		}
 		h.Status = "healthy"
@@ -435,7 +439,7 @@ func (w *world) disconnect(why string) {
 func (w *world) restartDefib(boot string) {
 	saved := w.m.Snapshot()
 	w.m = policy.Restore(w.cfg, saved)
-	w.up, w.alive, w.boot = false, true, boot
+	w.up, w.alive, w.boot, w.lame = false, true, boot, false
 	w.deliver(policy.Event{Kind: policy.KindDaemonStart, BootID: boot})
 }
 
