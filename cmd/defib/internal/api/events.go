@@ -45,7 +45,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		s.o.Log.Warn("event stream ended", "err", err)
 		return
 	}
-	out.live(feed)
+	if feed != nil {
+		out.live(feed)
+	}
 }
 
 // stream is one client that reads events.

@@ -1,0 +1,69 @@
+package api
+
+import (
+	"context"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func listen(t *testing.T, path string) net.Listener {
+	t.Helper()
+	ln, err := Listen(t.Context(), path, strconv.Itoa(os.Getgid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+func TestListenMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "s")
+	ln := listen(t, path)
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != fs.ModeSocket|0o660 {
+		t.Errorf("got %v, %v; want a socket with 0660", info.Mode(), err)
+	}
+	ln.Close()
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket is still there after Close: %v", err)
+	}
+}
+
+func TestListenReplacesADeadSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	dead, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.(*net.UnixListener).SetUnlinkOnClose(false)
+	dead.Close()
+	listen(t, path)
+}
+
+func TestListenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	alive, file := filepath.Join(dir, "alive"), filepath.Join(dir, "file")
+	listen(t, alive)
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ path, group, want string }{
+		{alive, "", "another defib answers on " + alive},
+		{file, "", file + " exists and is no socket"},
+		{"/" + strings.Repeat("x", 107), "", "the kernel takes 107"},
+		{filepath.Join(dir, "s"), "no-such-group", `there is no group "no-such-group" for the socket`},
+		{filepath.Join(file, "s"), "", "make the directory of the socket"},
+	} {
+		if _, err := Listen(context.Background(), c.path, c.group); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Listen(%.60s): got %v, want %s", c.path, err, c.want)
+		}
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "precious" {
+		t.Errorf("the file holds %q, %v", got, err)
+	}
+}
