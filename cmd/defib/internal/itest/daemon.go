@@ -181,10 +181,17 @@ func (d *Daemon) Ready(t testing.TB) {
 	})
 }
 
+// asking bounds one question to a daemon, so that none hangs a test.
+func asking(t testing.TB) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), 10*time.Second)
+}
+
 // Status is what `defib status` shows.
 func (d *Daemon) Status(t testing.TB) api.Status {
 	t.Helper()
-	s, err := d.Client.Status(t.Context(), true)
+	ctx, cancel := asking(t)
+	defer cancel()
+	s, err := d.Client.Status(ctx, true)
 	if err != nil {
 		t.Fatalf("ask for the status: %v", err)
 	}
@@ -245,7 +252,9 @@ func describe(s api.Status) string {
 // Incidents are those since the first start of this daemon, oldest first.
 func (d *Daemon) Incidents(t testing.TB) []policy.Incident {
 	t.Helper()
-	got, err := d.Client.Incidents(t.Context(), time.Time{})
+	ctx, cancel := asking(t)
+	defer cancel()
+	got, err := d.Client.Incidents(ctx, time.Time{})
 	if err != nil {
 		t.Fatalf("ask for the incidents: %v", err)
 	}
@@ -272,7 +281,9 @@ func (d *Daemon) UntilClosed(t testing.TB, within time.Duration, name string) po
 func (d *Daemon) Acts(t testing.TB) []policy.Decision {
 	t.Helper()
 	var acts []policy.Decision
-	err := d.Client.Events(t.Context(), time.Time{}, "", false, func(l api.Line) error {
+	ctx, cancel := asking(t)
+	defer cancel()
+	err := d.Client.Events(ctx, time.Time{}, "", false, func(l api.Line) error {
 		for _, dec := range l.Decisions {
 			if dec.Verb.Act() {
 				acts = append(acts, dec)
@@ -289,7 +300,9 @@ func (d *Daemon) Acts(t testing.TB) []policy.Decision {
 // Order gives an operator's order and returns the answer.
 func (d *Daemon) Order(t testing.TB, c policy.Command) api.Answer {
 	t.Helper()
-	a, err := d.Client.Do(t.Context(), api.Order{Command: c})
+	ctx, cancel := asking(t)
+	defer cancel()
+	a, err := d.Client.Do(ctx, api.Order{Command: c})
 	if err != nil {
 		t.Fatalf("order %s: %v", c.Order, err)
 	}
@@ -300,7 +313,9 @@ func (d *Daemon) Order(t testing.TB, c policy.Command) api.Answer {
 // and its exit code.
 func (d *Daemon) CLI(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), d.binary, append(args, "--socket", d.Socket)...)
+	ctx, cancel := asking(t)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, d.binary, append(args, "--socket", d.Socket)...)
 	cmd.Env = cleanEnv()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

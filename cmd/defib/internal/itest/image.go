@@ -53,7 +53,7 @@ func (e *Engine) build(t testing.TB, ref string) error {
 		return err
 	}
 	answer, err := e.Client.ImageBuild(t.Context(), &files, build.ImageBuildOptions{
-		Tags: []string{ref}, Labels: map[string]string{Label + ".image": ref}, Remove: true, Version: build.BuilderV1,
+		Tags: []string{ref}, Labels: map[string]string{"test.image": ref}, Remove: true, Version: build.BuilderV1,
 	})
 	if err != nil {
 		return err

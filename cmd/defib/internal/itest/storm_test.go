@@ -1,0 +1,234 @@
+package itest
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/mount"
+
+	"github.com/defib-dev/defib/cmd/defib/internal/api"
+	"github.com/defib-dev/defib/watcher/policy"
+)
+
+// A container that ignores SIGTERM, with half a minute to stop, delays nobody.
+func TestDeafDelaysNobody(t *testing.T) {
+	t.Parallel()
+	e, r, b := rig(t)
+	deaf := e.Run(t, Spec{Name: "deaf", Check: &Check{}, StopTimeout: 30 * time.Second})
+	other := e.Run(t, Spec{Name: "other"})
+	d := Start(t, b, Options{Host: e.Host()})
+	d.UntilState(t, soon, "deaf", policy.Running)
+	d.UntilState(t, soon, "other", policy.Running)
+	deaf.Tell(t, "deaf", "")
+	deaf.Tell(t, "unhealthy", "")
+	r.Wait(t, soon, "deaf", "kill", 1)
+	other.Tell(t, "crash", "1")
+	died := r.Wait(t, soon, "other", "die", 1)
+	back := r.Wait(t, soon, "other", "start", 2)
+	t.Logf("from the exit of one to its start while another was being stopped: %v", back.At.Sub(died.At))
+	if took := back.At.Sub(died.At); took > 5*time.Second {
+		t.Errorf("the other one waited %v", took)
+	}
+	if u := d.UntilState(t, soon, "deaf", policy.Repairing); u.Detail != "restarting" {
+		t.Errorf("the deaf one: got %q, want it to be restarting still", u.Detail)
+	}
+	deaf.Kill(t) // not to wait for the rest of the half minute
+}
+
+// Fifty containers that turn unhealthy together are one incident: one is
+// repaired first, then all.
+func TestStorm(t *testing.T) { // not beside others: its figures are printed
+	const n = 50
+	e, r, b := rig(t)
+	names := make([]string, n)
+	all := make([]*Container, n)
+	e.Image(t, "fakeinfer:one")
+	each(n, func(i int) {
+		names[i] = fmt.Sprintf("web%02d", i)
+		all[i] = e.Run(t, Spec{
+			Name: names[i], Image: "fakeinfer:one",
+			Check: &Check{Interval: 5 * time.Second, Timeout: 2 * time.Minute, Retries: 1},
+		})
+	})
+	d := Start(t, b, Options{Host: e.Host(), Policy: map[string]string{"panic_window": "60s"}})
+	d.Until(t, 60*time.Second, "all are up", func(s api.Status) bool { return count(s, policy.Running) == n })
+
+	// Their checks wait in the server, then all fail at the same moment.
+	before := time.Now()
+	each(n, func(i int) { all[i].Tell(t, "hang", "") })
+	r.Until(t, 60*time.Second, "a waiting check in each", func(seen []Event) bool {
+		waiting := map[string]bool{}
+		for _, ev := range seen {
+			if ev.At.After(before) && strings.HasPrefix(ev.Action, "exec_start") {
+				waiting[ev.Name] = true
+			}
+		}
+		return len(waiting) == n
+	})
+	each(n, func(i int) { all[i].Tell(t, "unhealthy", "") })
+	each(n, func(i int) { all[i].Untell(t, "hang") })
+
+	first := r.Wait(t, 60*time.Second, names[0], "health_status: unhealthy", 1)
+	for _, name := range names {
+		if ev := r.Wait(t, 60*time.Second, name, "health_status: unhealthy", 1); ev.At.Before(first.At) {
+			first = ev
+		}
+	}
+	d.Until(t, 2*time.Minute, "all are up again", func(s api.Status) bool {
+		return count(s, policy.Running) == n && len(repaired(r, names)) == n
+	})
+	stormReport(t, r, names, first)
+	stormIncident(t, d, n)
+	for _, name := range names {
+		wantCounts(t, r, name, restartedOnce)
+	}
+}
+
+// stormReport prints the measured times, and checks that nothing but the
+// canaries was touched before the first of them was well.
+func stormReport(t *testing.T, r *Recorder, names []string, first Event) {
+	t.Helper()
+	var well, last time.Time
+	for _, name := range names {
+		if ev := r.Wait(t, time.Second, name, "health_status: healthy", 2); well.IsZero() || ev.At.Before(well) {
+			well = ev.At
+		}
+		if ev := r.Wait(t, time.Second, name, "restart", 1); ev.At.After(last) {
+			last = ev.At
+		}
+	}
+	canaries := 0
+	for _, name := range names {
+		if r.Wait(t, time.Second, name, "kill", 1).At.Before(well) {
+			canaries++
+		}
+	}
+	t.Logf("%d unhealthy together: canary well after %v, all restarted after %v; %d canaries",
+		len(names), well.Sub(first.At).Round(time.Millisecond), last.Sub(first.At).Round(time.Millisecond), canaries)
+	if canaries > 3 { // the first acts at once, and what was in flight when the second came
+		t.Errorf("%d containers were stopped before a canary was well", canaries)
+	}
+}
+
+// stormIncident checks that people are told of one thing.
+func stormIncident(t *testing.T, d *Daemon, n int) {
+	t.Helper()
+	var parents []policy.Incident
+	children := 0
+	for _, in := range d.Incidents(t) {
+		if in.Parent == "" {
+			parents = append(parents, in)
+		} else {
+			children++
+		}
+	}
+	if len(parents) != 1 || children != n {
+		t.Errorf("got %d incidents on their own and %d under another; want 1 with %d", len(parents), children, n)
+	}
+}
+
+func count(s api.Status, state policy.State) int {
+	n := 0
+	for _, u := range s.Units {
+		if u.State == state {
+			n++
+		}
+	}
+	return n
+}
+
+func repaired(r *Recorder, names []string) []string {
+	var out []string
+	for _, name := range names {
+		if r.Counts(name, "restart")["restart"] > 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// each calls f for 0 to n-1, eight at a time.
+func each(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			f(i)
+		})
+	}
+	wg.Wait()
+}
+
+// trio runs three containers that share a mount. The first two fail together;
+// told is what the first one, the canary, is told before.
+func trio(t *testing.T, told string) (first, second *Container, e *Engine, r *Recorder, d *Daemon) {
+	t.Helper()
+	e, r, b := rig(t)
+	models := []mount.Mount{{Type: mount.TypeBind, Source: shortDir(t), Target: "/models"}}
+	sticky := []string{"FAKE_STICKY=1"}
+	first = e.Run(t, Spec{Name: "first", Check: &Check{}, Mounts: models, Env: sticky})
+	second = e.Run(t, Spec{Name: "second", Check: &Check{}, Mounts: models})
+	e.Run(t, Spec{Name: "third", Check: &Check{}, Mounts: models})
+	d = Start(t, b, Options{Host: e.Host(), Policy: map[string]string{"panic_window": "60s"}})
+	d.Until(t, soon, "all three are up", func(s api.Status) bool { return count(s, policy.Running) == 3 })
+	if told != "" {
+		first.Tell(t, told, "")
+	}
+	first.Tell(t, "crash", "1")
+	r.Wait(t, soon, "first", "die", 1)
+	first.Untell(t, "crash")
+	second.Tell(t, "crash", "1")
+	return first, second, e, r, d
+}
+
+// Two of three that share a mount: one is repaired, and when it is well the
+// other. The third is not touched.
+func TestCanaryFirst(t *testing.T) {
+	t.Parallel()
+	_, _, _, r, d := trio(t, "")
+	well := r.Wait(t, soon, "first", "health_status: healthy", 2)
+	back := r.Wait(t, soon, "second", "start", 2)
+	if back.At.Before(well.At) {
+		t.Errorf("the second was started %v before the canary was well", well.At.Sub(back.At))
+	}
+	t.Logf("the second was started %v after the canary was well", back.At.Sub(well.At))
+	d.Until(t, soon, "all three are up", func(s api.Status) bool { return count(s, policy.Running) == 3 })
+	d.UntilClosed(t, soon, "second")
+	stormIncident(t, d, 2)
+	wantCounts(t, r, "first", startedOnce)
+	wantCounts(t, r, "second", startedOnce)
+	wantCounts(t, r, "third", untouched)
+}
+
+// A canary that can prove nothing any more is replaced by the other one.
+func TestCanaryReplaced(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		do   func(*testing.T, *Container, *Daemon)
+	}{
+		{"removed", func(t *testing.T, c *Container, _ *Daemon) { c.Remove(t) }},
+		{"stopped", func(t *testing.T, c *Container, _ *Daemon) { c.Stop(t) }},
+		{"held", func(t *testing.T, c *Container, d *Daemon) {
+			d.Order(t, policy.Command{Order: policy.OrderHold, Unit: c.Name, Why: "a test"})
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			first, _, _, r, d := trio(t, "unhealthy") // it never gets well
+			r.Wait(t, soon, "first", "start", 2)
+			d.UntilState(t, soon, "second", policy.Held)
+			wantCounts(t, r, "second", exitedByItself)
+			tt.do(t, first, d)
+			r.Wait(t, soon, "second", "start", 2)
+			d.UntilState(t, soon, "second", policy.Running)
+			wantCounts(t, r, "second", startedOnce)
+			wantCounts(t, r, "third", untouched)
+		})
+	}
+}
