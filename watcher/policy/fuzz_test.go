@@ -25,7 +25,7 @@ func FuzzWorld(f *testing.F) {
 			return
 		}
 		cfg := policy.Default()
-		cfg.MaxParallel = 3
+		cfg.MaxParallel, cfg.HoldFor = 3, time.Hour
 		w := newWorld(cfg)
 		c := check(t, w)
 		d := &dice{data: data}
@@ -41,7 +41,7 @@ func FuzzWorld(f *testing.F) {
 		if !w.up {
 			w.connect(policy.ProcessSame, 0)
 		}
-		w.advance(w.now.Add(30 * time.Hour)) // every operator's hold has ended
+		w.advance(w.now.Add(5 * time.Hour)) // every operator's hold has ended
 		c.resolved()
 		for _, name := range sorted(w.boxes) {
 			b := w.boxes[name]
@@ -50,7 +50,7 @@ func FuzzWorld(f *testing.F) {
 				w.probe(b)
 			}
 		}
-		w.advance(w.now.Add(30 * time.Hour))
+		w.advance(w.now.Add(8 * time.Hour))
 		c.resolved()
 		c.compare()
 	})

@@ -240,26 +240,19 @@ func (m *Machine) load(u *unit) {
 
 // rivals are the units that share a GPU with u.
 func (m *Machine) rivals(u *unit) []string {
-	if len(u.Last.GPUs) == 0 {
-		return nil
-	}
 	var keys []string
-	for _, other := range m.domains["gpu:"] {
-		if other != u && shareGPU(u.Last.GPUs, other.Last.GPUs) {
-			keys = append(keys, other.Key)
+	for _, gpu := range u.Last.GPUs {
+		domain := "gpu:" + gpu
+		if gpu == allGPUs {
+			domain = "gpu:"
+		}
+		for _, other := range slices.Concat(m.domains[domain], m.domains["gpu:"+allGPUs]) {
+			if other != u {
+				keys = append(keys, other.Key)
+			}
 		}
 	}
 	return keys
-}
-
-func shareGPU(a, b []string) bool {
-	if len(a) == 0 || len(b) == 0 {
-		return false
-	}
-	if slices.Contains(a, allGPUs) || slices.Contains(b, allGPUs) {
-		return true
-	}
-	return slices.ContainsFunc(a, func(g string) bool { return slices.Contains(b, g) })
 }
 
 // before orders the units that wait: by when their attempt became due.
@@ -287,6 +280,18 @@ func (m *Machine) admit() {
 	m.kick = false
 }
 
+// waitsOn reports whether what holds u up cannot have changed: every slot is
+// taken, or its budget fills up at a known time.
+func (m *Machine) waitsOn(u *unit) bool {
+	switch HoldReason(u.Detail) {
+	case HoldSlot:
+		return len(u.Last.GPUs) == 0 && m.inFlight >= m.cfg.MaxParallel
+	case HoldBudget:
+		return !u.Freed && u.Failure != nil && m.now.Before(u.Failure.Again)
+	}
+	return false
+}
+
 func (m *Machine) lookAtWaiting() {
 	if len(m.waiting) == 0 {
 		return
@@ -302,7 +307,7 @@ func (m *Machine) lookAtWaiting() {
 		return 1
 	})
 	for _, u := range list {
-		if u.Detail == string(HoldSlot) && len(u.Last.GPUs) == 0 && m.inFlight >= m.cfg.MaxParallel {
+		if m.waitsOn(u) {
 			continue
 		}
 		if m.units[u.Key] == u {

@@ -45,14 +45,13 @@ type checker struct {
 	acts     map[string]policy.Decision
 	spent    []time.Time
 	steps    int
+	every    int // steps between two restores of the twin
 	twinOuts []policy.Decision
 }
 
 func check(t testing.TB, w *world) *checker {
-	c := &checker{
-		t: t, cfg: w.cfg, w: w, store: map[string]string{}, seen: map[string]policy.Observation{}, read: map[string]time.Time{},
-		stopped: map[string]bool{}, acts: map[string]policy.Decision{},
-	}
+	c := &checker{t: t, every: 7, cfg: w.cfg, w: w, store: map[string]string{}}
+	c.seen, c.read, c.stopped, c.acts = map[string]policy.Observation{}, map[string]time.Time{}, map[string]bool{}, map[string]policy.Decision{}
 	c.twin = policy.Restore(w.cfg, w.m.Snapshot())
 	c.save(w.m.Changes(), w.m.Snapshot())
 	w.onEvent = c.event
@@ -98,7 +97,7 @@ func (c *checker) event(ev policy.Event) {
 		delete(c.acts, ev.Unit)
 	}
 	c.steps++
-	if c.steps%7 == 0 { // save and restore, through JSON as the journal does
+	if c.steps%c.every == 0 { // save and restore, through JSON as the journal does
 		c.twin = policy.Restore(c.cfg, roundTrip(c.t, c.twin.Snapshot()))
 	}
 	c.twinOuts = c.twin.Step(ev)
@@ -109,7 +108,7 @@ func (c *checker) step(ev policy.Event, ds []policy.Decision) {
 		c.fail(invRestored, "after %s %s (-one run +restored):\n%s\n%s", ev.Kind, ev.Unit, diff, cmp.Diff(c.w.m.Snapshot(), c.twin.Snapshot()))
 	}
 	c.save(c.w.m.Changes(), policy.Snapshot{})
-	if c.steps%50 == 0 {
+	if c.steps%(7*c.every) == 0 {
 		c.compare()
 	}
 	if ev.Kind == policy.KindTick {

@@ -19,6 +19,7 @@ type world struct {
 	gen     uint64
 	up      bool
 	boxes   map[string]*box
+	byIDs   map[string]*box
 	todo    agenda
 	seq     int
 	onEvent func(policy.Event)
@@ -79,7 +80,7 @@ func (a *agenda) Pop() any {
 var epoch = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 func newWorld(cfg policy.Config) *world {
-	w := &world{m: policy.New(cfg), cfg: cfg, now: epoch, boxes: map[string]*box{}, process: policy.ProcessUnknown, boot: "boot-1", alive: true}
+	w := &world{m: policy.New(cfg), cfg: cfg, now: epoch, boxes: map[string]*box{}, byIDs: map[string]*box{}, process: policy.ProcessUnknown, boot: "boot-1", alive: true}
 	w.deliver(policy.Event{Kind: policy.KindDaemonStart, BootID: w.boot})
 	return w
 }
@@ -176,12 +177,11 @@ func (w *world) carryOut(d policy.Decision) {
 }
 
 func (w *world) byID(id string) *box {
-	for _, b := range w.boxes {
-		if b.id == id {
-			return b
-		}
+	b := w.byIDs[id]
+	if b == nil || w.boxes[b.name] != b {
+		return nil
 	}
-	return nil
+	return b
 }
 
 // do is what the engine does on a restart, start or stop call.
@@ -450,6 +450,6 @@ func (w *world) add(b *box) *box {
 	if b.status == "" {
 		b.status = "created"
 	}
-	w.boxes[b.name] = b
+	w.boxes[b.name], w.byIDs[b.id] = b, b
 	return b
 }
