@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -115,10 +116,25 @@ func sameFacts(a, b *Observation) bool {
 // resolve reads the policy and the neighbours of u anew.
 func (m *Machine) resolve(u *unit) {
 	u.policy, _, _ = m.cfg.Resolve(&u.Last)
+	if h := m.rivalHealer(u); h != nil && u.policy.Mode == ModeAct {
+		u.policy.Mode = ModeObserve
+		u.policy.ModeWhy = fmt.Sprintf("the container %s (%s) restarts it too, and two of them would fight; stop %s to let defib act", h.Name, h.Kind, h.Name)
+	}
 	m.leaveDomains(u)
 	if u.policy.Via != "" {
 		m.joinDomains(u)
 	}
+}
+
+// rivalHealer finds another program on the host that acts on u.
+func (m *Machine) rivalHealer(u *unit) *Healer {
+	for i := range m.host.Engine.Healers {
+		h := &m.host.Engine.Healers[i]
+		if h.Label == "all" || isTrue(u.Last.Labels[h.Label]) {
+			return h
+		}
+	}
+	return nil
 }
 
 // newVersion: a new image or configuration deserves fresh retries, and what
@@ -149,9 +165,9 @@ func (m *Machine) exitSeen(u *unit, prev *Observation) {
 		return
 	}
 	if prev.Running || u.LastExit == nil || u.LastExit.Error != o.Error {
-		at := o.FinishedAt
-		if at.IsZero() {
-			at = m.now
+		at := m.now
+		if !prev.Running && !o.FinishedAt.IsZero() {
+			at = o.FinishedAt
 		}
 		u.LastExit = &Exit{At: at, Code: o.ExitCode, OOMKilled: o.OOMKilled, Error: o.Error}
 	}

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite the transcripts; read the diff 
 // lines below it are all that the Machine decided and every state it entered.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) < 1 {
+	if err != nil || len(files) < 50 {
 		t.Fatalf("got %d transcripts (%v), want at least 50", len(files), err)
 	}
 	for _, file := range files {
@@ -136,6 +136,9 @@ func (p *player) command(args []string) {
 		process := policy.Process(name)
 		if name == "" {
 			process = policy.ProcessUnknown
+		}
+		if h := opts["healer"]; h != "" {
+			w.healers = []policy.Healer{{Name: h, Kind: "autoheal", Label: or(opts["label"], "autoheal")}}
 		}
 		w.connect(process, p.duration(opts["uptime"]))
 	case "disconnect":

@@ -36,6 +36,7 @@ func (m *Machine) sourceUp(ev Event) {
 	again := h.Generation != 0
 	h.Connected, h.Synced, h.Generation = true, false, ev.Generation
 	h.Since, h.Reason, h.Paged = m.now, "", false
+	rivals := h.Engine.Healers
 	if ev.Engine != nil {
 		h.Engine = *ev.Engine
 	}
@@ -45,6 +46,9 @@ func (m *Machine) sourceUp(ev Event) {
 	for _, key := range sortedKeys(m.units) {
 		u := m.units[key]
 		u.Seen = false
+		if !slices.Equal(rivals, h.Engine.Healers) {
+			m.resolve(u)
+		}
 		m.processChanged(u)
 		m.touch(u)
 		m.evaluate(u, false)

@@ -28,6 +28,7 @@ type world struct {
 	boot    string
 	ids     int
 	alive   bool // defib runs
+	healers []policy.Healer
 	lame    bool // its acts never reach the engine
 }
 
@@ -417,7 +418,7 @@ func (b *box) health(now time.Time) *policy.Health {
 func (w *world) connect(p policy.Process, uptime time.Duration) {
 	w.gen++
 	w.up = true
-	w.deliver(policy.Event{Kind: policy.KindSourceUp, Generation: w.gen, Engine: &policy.Engine{Process: p, Uptime: uptime}})
+	w.deliver(policy.Event{Kind: policy.KindSourceUp, Generation: w.gen, Engine: &policy.Engine{Process: p, Uptime: uptime, Healers: w.healers}})
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
 		for n := range w.boxes {
 			if !yield(n) {
