@@ -47,9 +47,10 @@ func (s *session) connect(ctx context.Context) (up policy.Engine, l listed, err 
 	if s.podman {
 		up.Version += " (Podman)"
 	}
-	if process := s.process(ctx, info); !moved {
+	if process := s.process(ctx, info, l); !moved {
 		up.Process = process
 	}
+	s.heard = l.sent
 	up.Self = s.findSelf(l.containers)
 	up.Healers = s.findHealers(ctx, l.containers)
 	select {

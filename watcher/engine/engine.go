@@ -80,6 +80,7 @@ type memory struct {
 	engineID   string
 	connected  bool      // at least once
 	since      time.Time // on the engine's clock: events from here on may not have been read
+	heard      time.Time // on our clock: the engine was known to be in reach
 	marker     eventKey  // the newest engine event that we know of
 	seen       recent
 	known      map[string]*tracked // by ID: watched or not

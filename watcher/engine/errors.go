@@ -82,7 +82,7 @@ func Explain(err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), err == context.DeadlineExceeded: //nolint:errorlint // bare: the caller's own, not that of a call
 		return "defib is stopping"
 	}
 	return err.Error()
@@ -110,7 +110,7 @@ func (e *Engine) classify(call string, err error) error {
 	text := err.Error()
 	switch {
 	case errors.Is(err, context.Canceled):
-		return err
+		return context.Canceled
 	case errors.Is(err, fs.ErrPermission):
 		return &PermissionError{Host: e.host, Err: err}
 	case errdefs.IsPermissionDenied(err), errdefs.IsUnauthorized(err):

@@ -22,18 +22,23 @@ func (s *session) event(ctx context.Context, it item) {
 		return
 	}
 	s.handled(keyOf(m))
+	s.heard = it.read
 	replayed := time.Unix(0, m.TimeNano).Before(s.subscribed)
 	if !replayed {
 		s.checkClock(it)
 	}
-	c := s.meet(m)
+	c, was := s.meet(m)
 	if c == nil {
 		return
 	}
 	c.event = it.read
 	kind := kindOf(m.Action)
 	if c.watched && kind != "" {
-		s.emit(ctx, c.translate(kind, it, replayed))
+		ev := c.translate(kind, it, replayed)
+		if was != c.key {
+			ev.Reason = was
+		}
+		s.emit(ctx, ev)
 	}
 	switch {
 	case kind == policy.KindDestroy:
@@ -44,22 +49,24 @@ func (s *session) event(ctx context.Context, it item) {
 }
 
 // meet returns the container that an event is about, under the name that it
-// has by now; nil when its end has been told.
-func (s *session) meet(m events.Message) *tracked {
+// has by now, and the key that it had before; nil when its end has been told.
+func (s *session) meet(m events.Message) (c *tracked, was string) {
 	id, labels := m.Actor.ID, m.Actor.Attributes // the labels and a little more
 	c, name := s.known[id], labels["name"]
-	switch {
-	case c != nil && name != "" && name != c.name:
-		c.rename(name, labels)
-	case c == nil:
+	if c == nil {
 		if _, gone := s.gone[id]; gone {
-			return nil
+			return nil, ""
 		}
 		if c = s.add(id, name, labels); m.Action == events.ActionCreate {
 			c.hide(labels)
 		}
+		return c, c.key
 	}
-	return c
+	was = c.key
+	if name != "" && name != c.name {
+		c.rename(name, labels)
+	}
+	return c, was
 }
 
 // kindOf names the fact that an action is; "" for those that are only a

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -118,21 +119,34 @@ func clip(t string) string {
 }
 
 // boundLabels copies labels, but none of absurd size: they are kept for every
-// unit. What opts a container in has been read from all of them before.
+// unit. Those that defib reads come first, so no others push them out.
 func boundLabels(labels map[string]string) map[string]string {
 	total := 0
 	out := make(map[string]string, len(labels))
-	for _, k := range sortedKeys(labels) {
+	keys := sortedKeys(labels)
+	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(rankLabel(a), rankLabel(b)) })
+	for _, k := range keys {
 		v := labels[k]
 		if len(v) > maxLabelValue {
 			v = strings.ToValidUTF8(v[:maxLabelValue], "")
 		}
-		if total += len(k) + len(v); len(k) > maxLabelKey || total > maxLabels {
+		if len(k) > maxLabelKey || total+len(k)+len(v) > maxLabels {
 			continue
 		}
+		total += len(k) + len(v)
 		out[k] = v
 	}
 	return out
+}
+
+// rankLabel is 0 for labels that decide something, 1 for all others.
+func rankLabel(k string) int {
+	for _, p := range []string{"defib.", policy.LabelAutoheal, "deunhealth.", "com.docker.compose.", "com.docker.swarm."} {
+		if strings.HasPrefix(k, p) {
+			return 0
+		}
+	}
+	return 1
 }
 
 // parseTime reads a time of an inspect; Docker writes year 1 for never.

@@ -24,21 +24,22 @@ import (
 //     nothing older: a ring that is not full has lost nothing, so this is
 //     another one: a new process;
 //   - the ring is full: it may have been pushed out. Health checks do that in
-//     under a minute, so a second proof is tried: an engine process that ends
-//     takes its containers with it, or stops them as it starts again; one that
-//     has run on since we saw it proves the same process. With live-restore it
-//     proves nothing, but then a start kills nothing either, and kills in the
-//     look-back are what people did in both cases.
+//     under a minute, and so does a start of many containers. Then the list
+//     decides: an engine process that ends takes its containers with it, or
+//     stops them as it starts again. One that has run for longer than we were
+//     cut off proves the same process. On this very host, where no network can
+//     cut us off, the end of all that ran proves a new one. With live-restore
+//     containers prove nothing; but then a start kills nothing either, and
+//     kills in the look-back are what people did in both cases.
 //
-// Only engine times are compared, so no clock of ours can spoil the answer.
+// Only engine times are compared with each other, so no clock of ours can
+// spoil the answer.
 
 const (
 	ringMax = 256 // events that Docker keeps
 	// ringSure is below ringMax, because the answer may leave some out: those
 	// newer than the call, and image events that old API versions do not know.
 	ringSure = 200
-	// survivorsMax bounds the inspects of the second proof.
-	survivorsMax = 3
 )
 
 // eventKey is the identity of an engine event.
@@ -52,32 +53,33 @@ func keyOf(m events.Message) eventKey {
 	return eventKey{id: m.Actor.ID, action: string(m.Action), nano: m.TimeNano}
 }
 
-// process decides, and takes the ring's newest event as the marker of this
-// generation if none is newer.
-func (s *session) process(ctx context.Context, info system.Info) policy.Process {
+// process decides, takes the ring's newest event as the marker of this
+// generation if none is newer, and keeps what the stream is going to repeat.
+func (s *session) process(ctx context.Context, info system.Info, l listed) policy.Process {
 	before, firstEver := s.marker, !s.connected
 	s.connected = true
-	if s.podman { // it has no process that could end, and keeps its events on disk
-		return choose(firstEver, policy.ProcessSame)
-	}
-	ring, err := s.ring(ctx, info.SystemTime)
+	past, err := s.past(ctx)
 	if err != nil {
 		s.o.Log.Warn("cannot read the engine's past events", "err", err)
 	}
-	for _, k := range ring {
-		s.mark(k)
+	ring := make([]eventKey, 0, len(past))
+	for _, m := range past {
+		ring = append(ring, keyOf(m))
+		s.mark(keyOf(m))
+		if relevant(m) && !time.Unix(0, m.TimeNano).Before(s.since) {
+			s.lookBack = append(s.lookBack, item{message: m, read: s.o.Now()})
+		}
 	}
-	p := judgeRing(before, ring)
-	if p == policy.ProcessUnknown && !firstEver && s.survivor(ctx) {
+	p := policy.ProcessUnknown
+	switch {
+	case firstEver: // there is none before it
+	case s.podman: // it has no process that could end
 		p = policy.ProcessSame
+	case err == nil:
+		p = judgeRing(before, ring)
 	}
-	return choose(firstEver, p)
-}
-
-// choose leaves the first connection undecided: it has none before it.
-func choose(first bool, p policy.Process) policy.Process {
-	if first {
-		return policy.ProcessUnknown
+	if p == policy.ProcessUnknown && !firstEver {
+		p = s.judgeRuns(l, s.local() && !info.LiveRestoreEnabled)
 	}
 	return p
 }
@@ -97,47 +99,62 @@ func judgeRing(marker eventKey, ring []eventKey) policy.Process {
 	return policy.ProcessUnknown
 }
 
-// ring reads the engine's whole look-back, up to a time of its own that has
-// passed: then it answers at once and ends.
-func (s *session) ring(ctx context.Context, until string) ([]eventKey, error) {
-	end, err := time.Parse(time.RFC3339Nano, until)
-	if err != nil {
-		return nil, err
-	}
+// past reads the engine's whole look-back up to now: such an answer ends by
+// itself. Podman keeps its events on disk, so only the part that matters is
+// asked for.
+func (s *session) past(ctx context.Context) ([]events.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Deadline)
 	defer cancel()
-	messages, errs := s.cli.Events(ctx, events.ListOptions{Since: stamp(time.Unix(0, 1)), Until: stamp(end)})
-	var ring []eventKey
+	o := events.ListOptions{Since: stamp(time.Unix(0, 1)), Until: stamp(s.clock.engine(s.o.Now()))}
+	if s.podman {
+		o.Since, o.Filters = stamp(s.since), eventFilter()
+	}
+	messages, errs := s.cli.Events(ctx, o)
+	var past []events.Message
 	for {
 		select {
 		case m := <-messages:
-			if ring = append(ring, keyOf(m)); len(ring) > ringMax {
-				ring = ring[1:] // no Docker Engine: keep the newest
+			if past = append(past, m); len(past) > ringMax {
+				past = past[1:] // no Docker Engine: keep the newest
 			}
 		case err := <-errs:
 			if errors.Is(err, io.EOF) {
-				return ring, nil
+				return past, nil
 			}
 			return nil, err
 		}
 	}
 }
 
-// survivor reports whether a container runs on that ran before.
-func (s *session) survivor(ctx context.Context) bool {
-	tried := 0
-	for _, id := range s.watchedIDs() {
-		c := s.known[id]
-		if !c.running || tried == survivorsMax {
-			continue
+// judgeRuns looks for containers that ran on while we were cut off, and, where
+// their end proves something, whether all have ended that ran before.
+func (s *session) judgeRuns(l listed, endProves bool) policy.Process {
+	cut := l.sent.Sub(s.heard)
+	engineNow := s.clock.engine(l.sent)
+	runs := make(map[string]statusText)
+	for _, sum := range l.containers {
+		st := parseStatus(sum.Status)
+		if st.up {
+			runs[sum.ID] = st
 		}
-		tried++
-		ev := s.look(ctx, id, c.key)
-		if o := ev.Observation; o != nil && o.Running && o.StartedAt.Equal(c.started) {
-			return true
+		if st.up && st.atLeast > cut+statusSlack {
+			return policy.ProcessSame
 		}
 	}
-	return false
+	ended := 0
+	for id, k := range s.known {
+		if !k.running {
+			continue
+		}
+		if st, up := runs[id]; up && engineNow.Sub(k.started) <= st.atMost+statusSlack {
+			return policy.ProcessUnknown // it may have run on
+		}
+		ended++
+	}
+	if endProves && ended > 0 {
+		return policy.ProcessNew
+	}
+	return policy.ProcessUnknown
 }
 
 // mark keeps the newest event as the marker.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -122,63 +121,4 @@ func (s *session) rollEvery() time.Duration {
 		}
 	}
 	return max(s.o.Rolling/time.Duration(max(n, 1)), time.Second)
-}
-
-// statusText is what can be read in the status of a list entry, such as
-// "Up 3 minutes (healthy)" or "Exited (137) 2 hours ago".
-type statusText struct {
-	health   string        // "" when it does not say
-	ended    bool          // the time is since its end, not since its start
-	exitCode int           // of an ended one
-	atMost   time.Duration // that time, rounded up; 0 when it does not say
-}
-
-func parseStatus(text string) statusText {
-	var st statusText
-	head, rest, _ := strings.Cut(text, " ")
-	switch head {
-	case "Up":
-		age, note, _ := strings.Cut(rest, " (")
-		st.atMost = ageAtMost(age)
-		switch note = strings.TrimSuffix(note, ")"); note {
-		case container.Healthy, container.Unhealthy:
-			st.health = note
-		case "health: " + container.Starting:
-			st.health = container.Starting
-		}
-	case "Exited", "Restarting":
-		code, age, _ := strings.Cut(rest, ") ")
-		st.ended = true
-		st.exitCode, _ = strconv.Atoi(strings.TrimPrefix(code, "("))
-		st.atMost = ageAtMost(strings.TrimSuffix(age, " ago"))
-	}
-	return st
-}
-
-// ageAtMost is the longest time that Docker writes as this text; 0 for none.
-// Docker rounds down, but hours to the nearest.
-func ageAtMost(text string) time.Duration {
-	switch text {
-	case "Less than a second":
-		return time.Second
-	case "About a minute":
-		return 2 * time.Minute
-	case "About an hour":
-		return 2 * time.Hour
-	}
-	number, unit, _ := strings.Cut(text, " ")
-	n, err := strconv.Atoi(number)
-	if err != nil || n < 0 || n > 1<<20 {
-		return 0
-	}
-	const day = 24 * time.Hour
-	units := map[string]time.Duration{
-		"second": time.Second, "minute": time.Minute, "hour": time.Hour,
-		"day": day, "week": 7 * day, "month": 30 * day, "year": 365 * day,
-	}
-	u := units[strings.TrimSuffix(unit, "s")]
-	if n > 200 && u >= 365*day {
-		return 0 // more than a Duration holds
-	}
-	return time.Duration(n+1) * u
 }

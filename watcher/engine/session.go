@@ -30,6 +30,7 @@ type session struct {
 	results chan answered // from the inspectors
 
 	subscribed time.Time         // on the engine's clock; older events come from its look-back
+	lookBack   []item            // what happened before, as far as the engine remembers it
 	self       map[string]string // IDs that are never watched, and why
 	pool       pool
 	first      map[string]bool // still to be observed before synced
@@ -65,6 +66,10 @@ func (s *session) run(ctx context.Context) error {
 	s.cur.Store(s)
 	s.emit(ctx, policy.Event{Kind: policy.KindSourceUp, Read: s.o.Now(), Engine: &up})
 	s.begin(list)
+	for _, it := range s.lookBack { // before anything is observed; the stream's copies are late
+		s.event(ctx, it)
+	}
+	s.lookBack = nil
 	s.drain(ctx)
 	s.sync(ctx)
 	err = s.loop(ctx)
@@ -99,6 +104,7 @@ func (s *session) loop(ctx context.Context) error {
 			if l.err != nil {
 				return l.err
 			}
+			s.heard = l.sent
 			s.drain(ctx)
 			s.compare(l)
 			s.sync(ctx)
@@ -170,24 +176,38 @@ func (s *session) inspectDue(ctx context.Context) {
 	}
 }
 
-// landed emits what an inspect said.
+// landed emits what an inspect said, unless an event was read after it was
+// sent: then it says nothing new, and another one does.
 func (s *session) landed(ctx context.Context, a answered) {
 	s.pool.finish(a.id)
 	c := s.known[a.id]
-	if c == nil {
+	switch {
+	case c == nil:
 		return // destroyed meanwhile, and told
-	}
-	switch a.ev.Kind {
-	case policy.KindObserved:
-		c.learn(a.ev)
-	case policy.KindDestroy:
+	case a.ev.Kind == policy.KindDestroy:
 		s.forget(a.id)
+	case a.ev.Read.Before(c.event):
+		s.pool.add(a.id, true)
+		return
+	case a.ev.Kind == policy.KindObserved:
+		s.heard = a.ev.Read
+		s.renamed(ctx, c, a.ev)
+		c.learn(a.ev)
 	default:
 		c.seen = false // the next list asks again
 	}
 	s.emit(ctx, a.ev)
 	delete(s.first, a.id)
 	s.sync(ctx)
+}
+
+// renamed tells of a rename that no event told.
+func (s *session) renamed(ctx context.Context, c *tracked, ev policy.Event) {
+	if c.key != ev.Unit {
+		s.emit(ctx, policy.Event{
+			Kind: policy.KindRename, Unit: ev.Unit, Container: c.id, Read: ev.Read, Replayed: true, Reason: c.key,
+		})
+	}
 }
 
 // forget drops a container whose end has been told.

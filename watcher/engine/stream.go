@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/docker/docker/api/types/events"
@@ -17,20 +18,30 @@ var errSilent = errors.New("the event stream went silent")
 // publishes in the wrong order: it stamps an event before it queues it.
 const reorder = time.Second
 
-// eventFilter lets through what changes a container's state. The value
-// health_status makes Docker compare prefixes, and none of the others is the
-// prefix of an exec_ event: health checks alone make hundreds of those a
-// second. Podman says remove for destroy and died for die.
-func eventFilter() filters.Args {
-	args := filters.NewArgs(filters.Arg("type", string(events.ContainerEventType)))
-	for _, a := range []events.Action{
+// actions are those that change a container's state. Podman says remove for
+// destroy, and takes die for its died.
+func actions() []events.Action {
+	return []events.Action{
 		events.ActionCreate, events.ActionStart, events.ActionRestart, events.ActionKill, events.ActionStop,
 		events.ActionDie, events.ActionOOM, events.ActionPause, events.ActionUnPause, events.ActionRename,
 		events.ActionUpdate, events.ActionDestroy, events.ActionRemove, events.ActionHealthStatus,
-	} {
+	}
+}
+
+// eventFilter makes the engine send only these. The value health_status makes
+// Docker compare prefixes, and none of the others is the prefix of an exec_
+// event: health checks alone make hundreds of those a second.
+func eventFilter() filters.Args {
+	args := filters.NewArgs(filters.Arg("type", string(events.ContainerEventType)))
+	for _, a := range actions() {
 		args.Add("event", string(a))
 	}
 	return args
+}
+
+// relevant says the same of an event that was not filtered.
+func relevant(m events.Message) bool {
+	return m.Type == events.ContainerEventType && (isHealth(m.Action) || slices.Contains(actions(), m.Action))
 }
 
 // read follows the engine's events until the stream breaks, and calls opened

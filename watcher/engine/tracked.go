@@ -62,7 +62,6 @@ func (k *tracked) hide(labels map[string]string) {
 // learn keeps what an observation said.
 func (k *tracked) learn(ev policy.Event) {
 	o := ev.Observation
-	k.hide(o.Labels)
 	k.name, k.key, k.seen = o.Name, ev.Unit, true
 	k.running, k.status, k.exitCode = o.Running && !o.Restarting, o.Status, o.ExitCode
 	k.started, k.finished, k.health = o.StartedAt, o.FinishedAt, ""
