@@ -12,14 +12,23 @@ import (
 // logs must not hold up a repair.
 const evidenceTime = 2 * time.Second
 
-// evidence gathers what an act is about to destroy. What cannot be had is
-// left out; the act goes on without it.
-func (x *Executor) evidence(ctx context.Context, docker logReader, d policy.Decision) *policy.Evidence {
+// logPause lets a stop or restart get through to the container before its log
+// is read: reading costs the engine more than the kill does (measured: 7 ms
+// on the way to the kill), and what was written before is not lost by waiting.
+const logPause = 50 * time.Millisecond
+
+// evidence gathers what an act is about to destroy; the log it reads after
+// pause, up to now. What cannot be had is left out; the act goes on without.
+func (x *Executor) evidence(ctx context.Context, docker logReader, d policy.Decision, pause time.Duration) *policy.Evidence {
 	ctx, cancel := context.WithTimeout(ctx, evidenceTime)
 	defer cancel()
 	ev := &policy.Evidence{At: x.o.Now()}
 	var logs sync.WaitGroup
-	logs.Go(func() { ev.Logs, ev.LogsErr = x.logs(ctx, docker, d) })
+	until := time.Now() // not of our clock: the engine's log has the system's time
+	logs.Go(func() {
+		wait(ctx, pause)
+		ev.Logs, ev.LogsErr = x.logs(ctx, docker, d, until)
+	})
 	x.facts(ctx, d, ev)
 	logs.Wait()
 	return ev
@@ -38,5 +47,14 @@ func (x *Executor) facts(ctx context.Context, d policy.Decision, ev *policy.Evid
 	}
 	if d.Verb == policy.VerbStart || o.Running {
 		ev.ExitCode, ev.OOMKilled, ev.Error = o.ExitCode, o.OOMKilled, o.Error
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }

@@ -138,7 +138,7 @@ func TestOutcomes(t *testing.T) {
 	const undecided = "whether it was done, the next inspect tells"
 	answer := func(class error, text string) func(context.Context) error {
 		return func(context.Context) error {
-			return fmt.Errorf("Error response from daemon: %s%w", text, silent{class}) //nolint:staticcheck // the client's words
+			return fmt.Errorf("Error response from daemon: %s%w", text, silent{class})
 		}
 	}
 	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
@@ -150,20 +150,20 @@ func TestOutcomes(t *testing.T) {
 		text  string
 		took  time.Duration
 	}{
-		{"no such container", policy.VerbRestart, answer(errdefs.ErrNotFound, "No such container: c1"), policy.OutcomeGone, "restart web: No such container: c1", 0},
+		{"no such container", policy.VerbRestart, answer(errdefs.ErrNotFound, "No such container: c1"), policy.OutcomeGone, "restart web: No such container: c1", logPause},
 		{"another thing is missing", policy.VerbStart, answer(errdefs.ErrNotFound, "network shop_default not found"), policy.OutcomeFailed, "start web: network shop_default not found", 0},
 		{"conflict", policy.VerbStart, answer(errdefs.ErrConflict, "container is marked for removal and cannot be started"), policy.OutcomeFailed, "start web: container is marked for removal and cannot be started", 0},
-		{"engine error", policy.VerbRestart, answer(errdefs.ErrInternal, "Cannot restart container c1: driver failed\nprogramming \x1b[31mport\x1b[0m"), policy.OutcomeFailed, "restart web: Cannot restart container c1: driver failed programming port", 0},
+		{"engine error", policy.VerbRestart, answer(errdefs.ErrInternal, "Cannot restart container c1: driver failed\nprogramming \x1b[31mport\x1b[0m"), policy.OutcomeFailed, "restart web: Cannot restart container c1: driver failed programming port", logPause},
 		{"secret in an error", policy.VerbStart, answer(errdefs.ErrInternal, "exec: --password=hunter2: not found"), policy.OutcomeFailed, "start web: exec: --password=*** not found", 0},
-		{"SIGKILL without effect", policy.VerbRestart, answer(errdefs.ErrInternal, "Cannot restart container c1: tried to kill container, but did not receive an exit event"), policy.OutcomeStuck, "restart web: Cannot restart container c1: tried to kill container, but did not receive an exit event", 0},
-		{"zombie", policy.VerbStop, answer(errdefs.ErrInternal, "container c1 PID 7 is zombie and can not be killed. Use the --init option"), policy.OutcomeStuck, "stop web: container c1 PID 7 is zombie and can not be killed. Use the --init option", 0},
+		{"SIGKILL without effect", policy.VerbRestart, answer(errdefs.ErrInternal, "Cannot restart container c1: tried to kill container, but did not receive an exit event"), policy.OutcomeStuck, "restart web: Cannot restart container c1: tried to kill container, but did not receive an exit event", logPause},
+		{"zombie", policy.VerbStop, answer(errdefs.ErrInternal, "container c1 PID 7 is zombie and can not be killed. Use the --init option"), policy.OutcomeStuck, "stop web: container c1 PID 7 is zombie and can not be killed. Use the --init option", logPause},
 		{"restart without an answer", policy.VerbRestart, hang, policy.OutcomeStuck, "restart web: no answer from Docker within 40s; " + undecided, 40 * time.Second},
 		{"stop without an answer", policy.VerbStop, hang, policy.OutcomeStuck, "stop web: no answer from Docker within 40s; " + undecided, 40 * time.Second},
 		{"start without an answer", policy.VerbStart, hang, policy.OutcomeFailed, "start web: no answer from Docker within 40s; " + undecided, 40 * time.Second},
-		{"connection lost", policy.VerbRestart, func(context.Context) error { return fmt.Errorf("error during connect: Post: %w", io.EOF) }, policy.OutcomeFailed, "restart web: error during connect: Post: EOF; the connection broke before Docker answered: " + undecided, 0},
+		{"connection lost", policy.VerbRestart, func(context.Context) error { return fmt.Errorf("error during connect: Post: %w", io.EOF) }, policy.OutcomeFailed, "restart web: error during connect: Post: EOF; the connection broke before Docker answered: " + undecided, logPause},
 		{"no connection", policy.VerbRestart, func(context.Context) error {
-			return errors.New("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?") //nolint:staticcheck // the client's words
-		}, policy.OutcomeFailed, "restart web: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", 0},
+			return errors.New("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?")
+		}, policy.OutcomeFailed, "restart web: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", logPause},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -254,7 +254,7 @@ func TestOneHungContainerDelaysNobody(t *testing.T) {
 		deaf := make(chan policy.Outcome, 1)
 		go func() { deaf <- x.Execute(t.Context(), decision(policy.VerbStop), noReport) }()
 		synctest.Wait()
-		if out := x.Execute(t.Context(), decision(policy.VerbRestart), noReport); out.Class != policy.OutcomeOK || out.Took != 0 {
+		if out := x.Execute(t.Context(), decision(policy.VerbRestart), noReport); out.Class != policy.OutcomeOK || out.Took != logPause {
 			t.Errorf("the second act is %s after %v, want ok at once", out.Class, out.Took)
 		}
 		<-deaf

@@ -24,12 +24,12 @@ const (
 	rawLine  = 8 << 10  // of one line kept for masking, which cuts it to 1 KiB
 )
 
-// logs returns the last lines that a container wrote before now, masked, or
+// logs returns the last lines that a container wrote before a time, masked, or
 // why there are none. A container started meanwhile adds nothing to them.
-func (x *Executor) logs(ctx context.Context, docker logReader, d policy.Decision) ([]string, string) {
+func (x *Executor) logs(ctx context.Context, docker logReader, d policy.Decision, until time.Time) ([]string, string) {
 	body, err := docker.ContainerLogs(ctx, d.Container, container.LogsOptions{
 		ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(logLines),
-		Until: time.Now().Format(time.RFC3339Nano), // the engine's log has the system's time, not that of our clock
+		Until: until.Format(time.RFC3339Nano),
 	})
 	if err != nil {
 		return nil, x.noLogs(ctx, err)
@@ -49,7 +49,7 @@ func (x *Executor) noLogs(ctx context.Context, err error) string {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Sprintf("Docker did not hand out the logs within %v", evidenceTime)
 	}
-	return x.o.Mask.Line(err.Error())
+	return x.said(err)
 }
 
 // split reads an engine's log stream line by line. With a terminal it is the

@@ -28,7 +28,7 @@ func (x *Executor) classify(d policy.Decision, err error) (policy.Class, string)
 	if err == nil {
 		return policy.OutcomeOK, ""
 	}
-	said := x.o.Mask.Line(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
+	said := x.said(err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return timedOut(d)
@@ -44,6 +44,11 @@ func (x *Executor) classify(d policy.Decision, err error) (policy.Class, string)
 	default:
 		return policy.OutcomeFailed, said
 	}
+}
+
+// said is an error in the engine's words, as one masked line.
+func (x *Executor) said(err error) string {
+	return x.o.Mask.Line(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
 }
 
 // timedOut: a stop or restart that is not over 30 s after its stop timeout is

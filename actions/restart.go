@@ -30,18 +30,17 @@ func (x *Executor) act(ctx context.Context, d policy.Decision) policy.Outcome {
 // start looks at what is left of the dead container first: nothing in it
 // changes any more, and a start overwrites it.
 func (x *Executor) start(ctx context.Context, docker Docker, d policy.Decision) policy.Outcome {
-	evidence := x.evidence(ctx, docker, d)
+	evidence := x.evidence(ctx, docker, d, 0)
 	err := docker.ContainerStart(ctx, d.Container, container.StartOptions{})
 	return x.outcome(d, err, evidence)
 }
 
 // halt sends a stop or restart at once and gathers evidence beside it: every
-// millisecond before the call is downtime, and the container's last seconds
-// are in the log whichever comes first.
+// millisecond before the call is downtime.
 func (x *Executor) halt(ctx context.Context, docker Docker, d policy.Decision) policy.Outcome {
 	var evidence *policy.Evidence
 	var beside sync.WaitGroup
-	beside.Go(func() { evidence = x.evidence(ctx, docker, d) })
+	beside.Go(func() { evidence = x.evidence(ctx, docker, d, logPause) })
 	o := container.StopOptions{Timeout: new(stopSeconds(d.StopTimeout))}
 	var err error
 	if d.Verb == policy.VerbRestart {

@@ -84,7 +84,7 @@ func TestJournalRefuses(t *testing.T) {
 		if diff := cmp.Diff(want, alarms); diff != "" {
 			t.Errorf("alarms (-want +got):\n%s", diff)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 

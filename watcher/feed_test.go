@@ -30,7 +30,7 @@ func TestSubscribersGetWhatIsCommitted(t *testing.T) {
 			t.Error("a subscription outlived its context")
 		}
 		r.book.refuse(nil)
-		r.end()
+		r.mustEnd(t)
 		var got []string
 		for c := range records {
 			got = append(got, fmt.Sprintf("%s %d %v", word(c.Event), len(c.Decisions), c.Changes.Empty()))
@@ -65,6 +65,6 @@ func TestASlowSubscriberLosesRecordsAndIsTold(t *testing.T) {
 				t.Errorf("got unit %s with %d lost, want %s with %d", c.Event.Unit, c.Lost, want.Event.Unit, want.Lost)
 			}
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }

@@ -42,14 +42,10 @@ func (l *ledger) note(m message, ds []policy.Decision, c policy.Changes) bool {
 // news reports whether an event is worth a record even though it changed
 // nothing. The others come by the hundred on a quiet host.
 func news(m message) bool {
-	switch m.ev.Kind {
-	case policy.KindObserved, policy.KindUnseen, policy.KindTick:
-		return false
-	case policy.KindOutcome:
+	if m.ev.Kind == policy.KindOutcome {
 		return m.by.Verb != policy.VerbInspect
-	default:
-		return true
 	}
+	return m.ev.Kind != policy.KindObserved && m.ev.Kind != policy.KindUnseen && m.ev.Kind != policy.KindTick
 }
 
 // commit makes everything noted durable in one append and returns the records

@@ -40,7 +40,7 @@ func TestDurableBeforeRelease(t *testing.T) {
 		if n := executed.Load(); n != 1 {
 			t.Errorf("executed %d acts after the journal answered, want 1", n)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -82,7 +82,7 @@ func TestWaitingEventsAreOneAppend(t *testing.T) {
 		if len(units) != 129 || units[0].Key != "u000" || units[0].Reason != "start" || units[128].Key != "u299" {
 			t.Errorf("got changes of %d units, first %q (%s); want 129 sorted by key, u000 as its last step left it", len(units), units[0].Key, units[0].Reason)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -106,7 +106,7 @@ func TestUnchangedObservationsAreNotWritten(t *testing.T) {
 		if diff := cmp.Diff(want, r.book.written()); diff != "" {
 			t.Errorf("journal (-want +got):\n%s", diff)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -123,7 +123,7 @@ func TestEventsAreStampedOnArrival(t *testing.T) {
 		if got := second.At.Sub(r.began); got != 3*time.Second {
 			t.Errorf("die is stamped %v after the start, want 3s", got)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -142,7 +142,7 @@ func TestTicksComeAtTheDeadline(t *testing.T) {
 		if diff := cmp.Diff(want, at); diff != "" {
 			t.Errorf("ticks (-want +got):\n%s", diff)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -163,7 +163,7 @@ func TestFactsComeBeforeADueTick(t *testing.T) {
 		if diff := cmp.Diff(want, r.machine.seen()); diff != "" {
 			t.Errorf("steps (-want +got):\n%s", diff)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -192,7 +192,7 @@ func TestReportsComeBeforeTheOutcome(t *testing.T) {
 		if diff := cmp.Diff(journal, r.book.written()); diff != "" {
 			t.Errorf("journal: the outcome of an ask that changed nothing is no news (-want +got):\n%s", diff)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -220,7 +220,7 @@ func TestOneHungActDelaysNobody(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("steps (-want +got):\n%s", diff)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -244,7 +244,7 @@ func TestDecisionsAndOutcomesAreLoggedOnce(t *testing.T) {
 		})
 		r.run(t)
 		r.emit(unhealthy("web"))
-		r.end()
+		r.mustEnd(t)
 		want := []string{
 			`level=INFO msg=decided decision.id=2 decision.container=web decision.verb=restart decision.rule=unhealthy decision.reason="web is unhealthy"`,
 			`level=INFO msg=decided decision.id=3 decision.container=db decision.verb=note decision.rule=unhealthy decision.reason="db is unhealthy" decision.incident=INC-7F3K`,

@@ -41,10 +41,10 @@ func TestShutdownWaitsForActs(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig()
 				r.machine.on = func(ev policy.Event) []policy.Decision {
-					switch {
-					case ev.Kind == policy.KindObserved:
+					if ev.Kind == policy.KindObserved {
 						return []policy.Decision{act(1, policy.VerbRestart, "web")}
-					case ev.Kind == policy.KindOutcome: // the next one in the queue
+					}
+					if ev.Kind == policy.KindOutcome { // the next one in the queue
 						return []policy.Decision{act(2, policy.VerbRestart, "db"), act(3, policy.VerbInspect, "web")}
 					}
 					return nil

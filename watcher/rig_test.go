@@ -88,18 +88,18 @@ func (s *script) seen() []string {
 }
 
 func word(ev policy.Event) string {
-	switch ev.Kind {
-	case policy.KindOutcome:
+	switch {
+	case ev.Outcome != nil:
 		return fmt.Sprintf("outcome#%d:%s", ev.Decision, ev.Outcome.Class)
-	case policy.KindHoldSet, policy.KindHoldCleared:
+	case ev.Hold != nil:
 		return fmt.Sprintf("%s:%s", ev.Kind, ev.Hold.Reason)
-	case policy.KindCommand:
+	case ev.Command != nil:
 		return "command:" + string(ev.Command.Order)
-	}
-	if ev.Unit == "" {
+	case ev.Unit != "":
+		return fmt.Sprintf("%s:%s", ev.Kind, ev.Unit)
+	default:
 		return string(ev.Kind)
 	}
-	return fmt.Sprintf("%s:%s", ev.Kind, ev.Unit)
 }
 
 // ledgerBook is a Journal in memory.
@@ -239,6 +239,14 @@ func (r *rig) end() (time.Duration, error) {
 	r.stop()
 	err := <-r.finished
 	return time.Since(at), err
+}
+
+// mustEnd stops the Watcher and requires that it ends well.
+func (r *rig) mustEnd(t *testing.T) {
+	t.Helper()
+	if _, err := r.end(); err != nil {
+		t.Errorf("Run returned %v", err)
+	}
 }
 
 // emit hands in one fact and waits until all that follows from it is done.

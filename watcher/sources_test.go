@@ -34,7 +34,7 @@ func TestSourceIsCalledAgain(t *testing.T) {
 		})}
 		r.run(t)
 		time.Sleep(time.Minute)
-		r.end()
+		r.mustEnd(t)
 		s := func(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
 		want := []time.Duration{0, s(0.5), s(1.5), s(3.5), s(7.5), s(12.5), s(23), s(24), s(26)}
 		if diff := cmp.Diff(want, calls); diff != "" {
@@ -93,7 +93,8 @@ func TestHoldFile(t *testing.T) {
 		if diff := cmp.Diff(want, holds); diff != "" {
 			t.Errorf("holds (-want +got):\n%s", diff)
 		}
-		r.end()
+		r.book.refuse(nil)
+		r.mustEnd(t)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/defib-dev/defib/watcher/policy"
@@ -30,7 +31,7 @@ func (w *Watcher) Healthy(now time.Time) error {
 		return fmt.Errorf("the loop has been stuck for %v; is the disk of the state directory slow or full?", idle.Round(time.Second))
 	}
 	if !v.Host.Connected {
-		return fmt.Errorf("Docker is out of reach: %s", v.Host.Reason)
+		return fmt.Errorf("docker is out of reach: %s", v.Host.Reason)
 	}
 	return nil
 }
@@ -42,8 +43,10 @@ func (w *Watcher) publish(now bool) {
 	if !now && !w.viewedAt.IsZero() && (!w.stale || at.Before(w.viewDue())) {
 		return
 	}
+	host := w.o.Machine.Host()
+	host.Panics = slices.Clone(host.Panics) // the Machine moves them on in place
 	w.view.Store(&View{
-		At: at, Host: w.o.Machine.Host(), Observe: w.observe,
+		At: at, Host: host, Observe: w.observe,
 		Units: w.o.Machine.Statuses(), Incidents: w.o.Machine.OpenIncidents(),
 	})
 	w.stale, w.viewedAt = false, at

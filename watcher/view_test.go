@@ -42,7 +42,7 @@ func TestViewIsRebuiltAtMostEveryTenthOfASecond(t *testing.T) {
 		if r.machine.views != built {
 			t.Errorf("view was built %d times though nothing changed", r.machine.views-built)
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -81,7 +81,7 @@ func TestDo(t *testing.T) {
 		if res.view != 1 {
 			t.Error("the view that follows an answer is older than the command")
 		}
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -99,7 +99,7 @@ func TestDoGivesUpWithItsCaller(t *testing.T) {
 			cancel()
 		}
 		close(gate)
-		r.end()
+		r.mustEnd(t)
 	})
 }
 
@@ -113,7 +113,7 @@ func TestHealthy(t *testing.T) {
 		}
 		r.machine.host = policy.Host{Reason: "connection refused"}
 		r.run(t)
-		if got := r.w.Healthy(now()); fmt.Sprint(got) != "Docker is out of reach: connection refused" {
+		if got := r.w.Healthy(now()); fmt.Sprint(got) != "docker is out of reach: connection refused" {
 			t.Errorf("without an engine: %v", got)
 		}
 		r.machine.host = policy.Host{Connected: true}
@@ -136,6 +136,6 @@ func TestHealthy(t *testing.T) {
 			t.Errorf("with a journal that hangs: %v, want %s", got, want)
 		}
 		close(gate)
-		r.end()
+		r.mustEnd(t)
 	})
 }
