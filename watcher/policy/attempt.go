@@ -141,8 +141,9 @@ func acting(v Verb) string {
 		return "starting"
 	case VerbStop:
 		return "stopping"
+	default:
+		return "restarting"
 	}
-	return "restarting"
 }
 
 // decide numbers a decision about u.
@@ -198,8 +199,7 @@ func (m *Machine) outcome(ev Event) {
 	op := u.Op
 	op.Done, op.Outcome, op.Text = m.now, ev.Outcome.Class, ev.Outcome.Text
 	m.keepEvidence(u, ev.Outcome.Evidence)
-	switch op.Outcome {
-	case OutcomeFailed, OutcomeStuck:
+	if op.Outcome == OutcomeFailed || op.Outcome == OutcomeStuck {
 		m.note(u, string(op.Verb)+"_failed", fmt.Sprintf("the %s did not work: %s", op.Verb, op.Text))
 	}
 	if op.Outcome == OutcomeStuck {

@@ -11,8 +11,7 @@ func (m *Machine) command(c *Command) {
 	if c == nil {
 		return
 	}
-	switch c.Order {
-	case OrderHold, OrderRelease:
+	if c.Order == OrderHold || c.Order == OrderRelease {
 		m.holdCommand(c)
 		return
 	}
@@ -32,6 +31,8 @@ func (m *Machine) command(c *Command) {
 		m.orderStop(u, c)
 	case OrderRetry:
 		m.orderRetry(u, c)
+	default:
+		m.say("refused", "there is no order "+clip(string(c.Order)))
 	}
 }
 

@@ -69,13 +69,27 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"start_seconds", c.StartSeconds}, {"backoff_base", c.Base}, {"backoff_cap", c.Cap},
-		{"useful_min", c.UsefulMin}, {"useful_max", c.UsefulMax}, {"decay_every", c.DecayEvery},
-		{"fatal_retry", c.FatalRetry}, {"fatal_retry_max", c.FatalMax}, {"page_after", c.PageAfter},
-		{"stateful_stop_timeout", c.StatefulStop}, {"gpu_startup_deadline", c.GPUDeadline},
-		{"gpu_startup_deadline_max", c.GPUCap}, {"confirm_stop", c.Confirm}, {"panic_window", c.PanicWindow},
-		{"canary_every", c.CanaryEvery}, {"canary_max", c.CanaryMax}, {"budget_window", c.BudgetWindow},
-		{"gpu_slot_max", c.SlotMax}, {"hold_for", c.HoldFor}, {"absent_ttl", c.AbsentTTL}, {"docker_page_after", c.DockerPage},
+		{"start_seconds", c.StartSeconds},
+		{"backoff_base", c.Base},
+		{"backoff_cap", c.Cap},
+		{"useful_min", c.UsefulMin},
+		{"useful_max", c.UsefulMax},
+		{"decay_every", c.DecayEvery},
+		{"fatal_retry", c.FatalRetry},
+		{"fatal_retry_max", c.FatalMax},
+		{"page_after", c.PageAfter},
+		{"stateful_stop_timeout", c.StatefulStop},
+		{"gpu_startup_deadline", c.GPUDeadline},
+		{"gpu_startup_deadline_max", c.GPUCap},
+		{"confirm_stop", c.Confirm},
+		{"panic_window", c.PanicWindow},
+		{"canary_every", c.CanaryEvery},
+		{"canary_max", c.CanaryMax},
+		{"budget_window", c.BudgetWindow},
+		{"gpu_slot_max", c.SlotMax},
+		{"hold_for", c.HoldFor},
+		{"absent_ttl", c.AbsentTTL},
+		{"docker_page_after", c.DockerPage},
 	}
 	for _, p := range positive {
 		if p.value <= 0 {

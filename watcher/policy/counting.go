@@ -154,7 +154,7 @@ func (m *Machine) charge(u *unit) {
 		m.revise(in)
 	}
 	if n := len(m.recent(u, time.Hour)); n >= flappingAt {
-		m.raise(u, LevelWarn)
+		m.warn(u)
 		if n == flappingAt {
 			m.note(u, "flapping", "it was repaired "+itoa(n)+" times within an hour; every repair holds only for a while")
 		}

@@ -175,7 +175,7 @@ func (m *Machine) isDown(u *unit, v verdict) {
 	m.canaryOut(u)
 	if v.rule == "exited_unwatched" && u.Rule != v.rule {
 		m.open(u, v.rule, v.text, LevelWarn)
-		m.raise(u, LevelWarn)
+		m.warn(u)
 		m.note(u, v.rule, v.text)
 	}
 	end, why := "stopped", v.text
@@ -266,7 +266,7 @@ func (m *Machine) hopeless(u *unit, f *Failure) bool {
 	case check && u.policy.Stateful != "":
 		text := f.Text + "; it is a " + u.policy.Stateful + " and defib never restarts one for that: look at it yourself"
 		m.become(u, Unhealthy, "", "stateful", text)
-		m.raise(u, LevelWarn)
+		m.warn(u)
 		m.note(u, "stateful", text)
 		return true
 	case check && !u.Check.Passed && u.Check.Tried && u.Last.Health != nil:

@@ -23,8 +23,8 @@ func (m *Machine) blocked(u *unit) (h Hold, again time.Time, held bool) {
 	if u.Op == nil && u.Failure != nil && u.Failure.Verb == VerbStop {
 		return Hold{}, time.Time{}, false // ending a loop costs nobody anything
 	}
-	if h, again, ok := m.panicHolds(u); ok {
-		return h, again, true
+	if h, ok := m.panicHolds(u); ok {
+		return h, time.Time{}, true
 	}
 	if h, again, ok := m.budget(u); ok {
 		return h, again, true
@@ -67,8 +67,8 @@ func (m *Machine) setHold(h Hold) {
 	if h.Since.IsZero() {
 		h.Since = m.now
 	}
-	holds := slices.DeleteFunc(slices.Clone(m.host.Holds), func(old Hold) bool { return sameHold(old, h) })
-	m.host.Holds = append(holds, h)
+	m.host.Holds = slices.DeleteFunc(slices.Clone(m.host.Holds), func(old Hold) bool { return sameHold(old, h) })
+	m.host.Holds = append(m.host.Holds, h)
 	m.touchHost()
 	m.lookAtWaiting()
 }
@@ -288,8 +288,9 @@ func (m *Machine) waitsOn(u *unit) bool {
 		return len(u.Last.GPUs) == 0 && m.inFlight >= m.cfg.MaxParallel
 	case HoldBudget:
 		return !u.Freed && u.Failure != nil && m.now.Before(u.Failure.Again)
+	default:
+		return false
 	}
-	return false
 }
 
 func (m *Machine) lookAtWaiting() {

@@ -48,6 +48,7 @@ func (m *Machine) engineEvent(ev Event) {
 		m.restarted(u)
 	case KindOOM:
 		m.outOfMemory(u)
+	default:
 	}
 	if u.Stop != nil { // for all else the observation that follows is the truth
 		m.evaluate(u, false)

@@ -95,6 +95,7 @@ func (c *checker) event(ev policy.Event) {
 	case policy.KindDestroy:
 		delete(c.stopped, ev.Unit)
 		delete(c.acts, ev.Unit)
+	default:
 	}
 	c.steps++
 	if c.steps%c.every == 0 { // save and restore, through JSON as the journal does
@@ -263,6 +264,7 @@ func (c *checker) resolved() {
 		switch s.State {
 		case policy.Running, policy.Stopped, policy.Paused:
 			continue
+		default:
 		}
 		if s.State == policy.Starting && c.w.now.Sub(s.Since) < 70*time.Minute {
 			continue

@@ -299,8 +299,6 @@ func (m *Machine) forget(u *unit) {
 	m.kick = true
 }
 
-func shortID(container string) string { return container[:min(12, len(container))] }
-
 func quoted(s string) string {
 	s = strings.TrimSpace(s)
 	if i := strings.IndexByte(s, '\n'); i >= 0 {

@@ -166,10 +166,10 @@ func sharing(domain string) string {
 }
 
 // panicHolds blocks every member that is not a canary.
-func (m *Machine) panicHolds(u *unit) (Hold, time.Time, bool) {
+func (m *Machine) panicHolds(u *unit) (Hold, bool) {
 	p := m.panicking(u)
 	if p == nil || contains(p.Canary, u.Key) {
-		return Hold{}, time.Time{}, false
+		return Hold{}, false
 	}
 	why := "many containers" + sharing(p.Domain) + " failed together"
 	if len(p.Canary) > 0 {
@@ -177,7 +177,7 @@ func (m *Machine) panicHolds(u *unit) (Hold, time.Time, bool) {
 	} else if !p.Next.IsZero() {
 		why += "; repairing one did not help, the next is tried in " + span(p.Next.Sub(m.now))
 	}
-	return Hold{Reason: HoldPanic, Scope: ScopeHost, Why: why}, time.Time{}, true
+	return Hold{Reason: HoldPanic, Scope: ScopeHost, Why: why}, true
 }
 
 func (m *Machine) nameOf(key string) string {

@@ -168,15 +168,19 @@ func (r *resolver) retries(limit int) int {
 	return limit
 }
 
-// known are the labels of ours.
-var known = []string{
-	"defib.enable", "defib.id", "defib.mode", "defib.type", "defib.policy", "defib.stop_timeout", "defib.start_seconds",
-	"defib.unhealthy_for", "defib.startup_deadline", "defib.page_after", "defib.start_retries", "defib.test",
+// known reports whether a label is one of ours.
+func known(label string) bool {
+	switch strings.TrimPrefix(label, "defib.") {
+	case "enable", "id", "mode", "type", "policy", "stop_timeout", "start_seconds", "unhealthy_for", "startup_deadline",
+		"page_after", "start_retries", "test":
+		return true
+	}
+	return false
 }
 
 func (r *resolver) unknown() {
 	for _, label := range sortedKeys(r.labels) {
-		if strings.HasPrefix(label, "defib.") && !contains(known, label) {
+		if strings.HasPrefix(label, "defib.") && !known(label) {
 			r.warnings = append(r.warnings, fmt.Sprintf("label %s is not known to this version of defib; it is ignored", clip(label)))
 		}
 	}
@@ -193,7 +197,7 @@ func (r *resolver) unknown() {
 func needs(labels map[string]string) []Need {
 	var out []Need
 	project := labels["com.docker.compose.project"]
-	for _, item := range strings.Split(labels["com.docker.compose.depends_on"], ",") {
+	for item := range strings.SplitSeq(labels["com.docker.compose.depends_on"], ",") {
 		parts := strings.Split(item, ":")
 		if project == "" || parts[0] == "" {
 			continue
@@ -207,22 +211,19 @@ func needs(labels map[string]string) []Need {
 	return out
 }
 
-// databases lose data when they are killed in the wrong moment, and an
-// unhealthy one is often only busy.
-var databases = []string{
-	"postgres", "postgresql", "postgis", "timescaledb", "pgvector", "mysql", "mariadb", "percona", "mongo", "mongodb",
-	"redis", "valkey", "keydb", "clickhouse", "clickhouse-server", "elasticsearch", "opensearch", "etcd", "minio",
-	"cassandra", "scylla", "cockroach", "cockroachdb", "influxdb", "rabbitmq", "kafka", "zookeeper", "consul", "vault",
-	"qdrant", "milvus", "weaviate", "neo4j", "couchdb", "mssql", "oracle", "nats", "memgraph",
-}
-
 // database returns the name of the database that an image reference is of.
+// They lose data when they are killed in the wrong moment, and an unhealthy
+// one is often only busy.
 func database(image string) string {
 	name := image[strings.LastIndexByte(image, '/')+1:]
 	name, _, _ = strings.Cut(name, "@")
 	name, _, _ = strings.Cut(name, ":")
 	name = strings.ToLower(name)
-	if contains(databases, name) {
+	switch name {
+	case "postgres", "postgresql", "postgis", "timescaledb", "pgvector", "mysql", "mariadb", "percona", "mongo", "mongodb",
+		"redis", "valkey", "keydb", "clickhouse", "clickhouse-server", "elasticsearch", "opensearch", "etcd", "minio",
+		"cassandra", "scylla", "cockroach", "cockroachdb", "influxdb", "rabbitmq", "kafka", "zookeeper", "consul", "vault",
+		"qdrant", "milvus", "weaviate", "neo4j", "couchdb", "mssql", "oracle", "nats", "memgraph":
 		return name
 	}
 	return ""

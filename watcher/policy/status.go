@@ -148,6 +148,7 @@ func (m *Machine) next(u *unit) (string, time.Time) {
 		if u.Failure != nil {
 			return string(u.Failure.Verb), u.Failure.Due
 		}
+	default:
 	}
 	return "a look at it", time.Time{}
 }

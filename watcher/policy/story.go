@@ -100,17 +100,12 @@ func (m *Machine) sayIn(id, rule, text string) {
 	}
 }
 
-// raise makes the open incident at least this loud.
-func (m *Machine) raise(u *unit, level Level) {
-	if in := m.incidents[u.Incident]; in != nil && louder(level, in.Level) {
-		in.Level = level
+// warn makes the open incident at least a warning.
+func (m *Machine) warn(u *unit) {
+	if in := m.incidents[u.Incident]; in != nil && in.Level == LevelInfo {
+		in.Level = LevelWarn
 		m.revise(in)
 	}
-}
-
-func louder(a, b Level) bool {
-	rank := func(l Level) int { return slices.Index([]Level{LevelInfo, LevelWarn, LevelPage}, l) }
-	return rank(a) > rank(b)
 }
 
 // page calls a human about u.
@@ -249,7 +244,7 @@ func (m *Machine) watchDowntime(u *unit) {
 		if at := u.DownSince.Add(2 * time.Minute); m.now.Before(at) {
 			u.wake = earlier(u.wake, at)
 		} else {
-			m.raise(u, LevelWarn)
+			m.warn(u)
 		}
 	}
 	m.pageForDowntime(u)

@@ -452,7 +452,7 @@ func (p *player) incidents() {
 // change is something that happens inside a container.
 func (p *player) change(verb, name, text string, opts map[string]string) {
 	w := p.w
-	for _, n := range strings.Split(name, ",") {
+	for n := range strings.SplitSeq(name, ",") {
 		b := w.boxes[n]
 		if b == nil {
 			p.t.Fatalf("%s: no container %q", verb, n)

@@ -174,6 +174,7 @@ func (w *world) carryOut(d policy.Decision) {
 				answer(o)
 			}
 		})
+	default:
 	}
 }
 
