@@ -1,0 +1,214 @@
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/defib-dev/defib/watcher"
+)
+
+const (
+	eventsDir  = "events"
+	segmentExt = ".jsonl"
+	block      = 64 << 10 // bytes read at a time from the end of a segment
+)
+
+// ReadEvents hands every record of the event log in the state directory dir
+// from a time on to fn, oldest first, until fn returns an error. It needs no
+// lock and can be used beside a running daemon. A line that was cut short by a
+// crash is left out.
+func ReadEvents(dir string, from time.Time, fn func(watcher.Record) error) error {
+	segments, err := listSegments(filepath.Join(dir, eventsDir))
+	if err != nil {
+		return fmt.Errorf("read events: %w", err)
+	}
+	for _, s := range segments {
+		if err := readSegment(s.path, from, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readSegment(path string, from time.Time, fn func(watcher.Record) error) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // it has become too old meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("read events: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewReaderSize(f, block)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		if at, ok := timeOf(line); ok && at.Before(from) {
+			continue
+		}
+		if err := readLine(line, fn); err != nil {
+			return err
+		}
+	}
+}
+
+func readLine(line []byte, fn func(watcher.Record) error) error {
+	var r watcher.Record
+	if json.Unmarshal(line, &r) != nil {
+		return nil //nolint:nilerr // torn by a crash of the whole host: what can be read goes on
+	}
+	return fn(r)
+}
+
+// LastEvents returns the newest n records of the event log in the state
+// directory dir, oldest first. It reads no more than it must.
+func LastEvents(dir string, n int) ([]watcher.Record, error) {
+	var out []watcher.Record
+	segments, err := listSegments(filepath.Join(dir, eventsDir))
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	for i := len(segments) - 1; i >= 0 && len(out) < n; i-- {
+		found, err := lastOf(segments[i].path, n-len(out))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("read events: %w", err)
+		}
+		out = append(found, out...)
+	}
+	return out, nil
+}
+
+func lastOf(path string, n int) ([]watcher.Record, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	end, err := lastLineEnd(f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	start, err := lineStart(f, end, n)
+	if err != nil {
+		return nil, err
+	}
+	text := make([]byte, end-start)
+	if _, err := f.ReadAt(text, start); err != nil {
+		return nil, err
+	}
+	var out []watcher.Record
+	for line := range bytes.Lines(text) {
+		if err := readLine(line, func(r watcher.Record) error { out = append(out, r); return nil }); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// lastLineEnd is where the last whole line of a file ends.
+func lastLineEnd(f io.ReaderAt, size int64) (int64, error) {
+	at, err := newlineBefore(f, size)
+	return at + 1, err
+}
+
+// lineStart is where the last n of the lines that end at end begin.
+func lineStart(f io.ReaderAt, end int64, n int) (int64, error) {
+	at := end - 1
+	for range n {
+		if at < 0 {
+			break
+		}
+		var err error
+		if at, err = newlineBefore(f, at); err != nil {
+			return 0, err
+		}
+	}
+	return at + 1, nil
+}
+
+// newlineBefore is where the last line end before end is; -1 for none.
+func newlineBefore(f io.ReaderAt, end int64) (int64, error) {
+	buf := make([]byte, block)
+	for end > 0 {
+		from := max(end-block, 0)
+		b := buf[:end-from]
+		if _, err := f.ReadAt(b, from); err != nil {
+			return 0, err
+		}
+		if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
+			return from + int64(i), nil
+		}
+		end = from
+	}
+	return -1, nil
+}
+
+// timeOf reads the time of a line without reading the rest of it: At is the
+// first field of the first field.
+func timeOf(line []byte) (time.Time, bool) {
+	rest, ok := bytes.CutPrefix(line, []byte(`{"event":{"at":"`))
+	text, _, found := bytes.Cut(rest[:min(len(rest), 64)], []byte(`"`))
+	if !ok || !found {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(time.RFC3339Nano, string(text))
+	return at, err == nil
+}
+
+// listSegments returns the segments in a directory, oldest first; none when
+// there is no directory.
+func listSegments(dir string) ([]segment, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var out []segment
+	for _, e := range entries {
+		digits, ok := strings.CutSuffix(e.Name(), segmentExt)
+		n, err := strconv.ParseUint(digits, 10, 64)
+		info, infoErr := e.Info()
+		if !ok || err != nil || infoErr != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		out = append(out, segment{n: n, path: path, size: info.Size(), first: firstTime(path)})
+	}
+	slices.SortFunc(out, func(a, b segment) int { return cmp.Compare(a.n, b.n) })
+	return out, nil
+}
+
+func firstTime(path string) time.Time {
+	f, err := os.Open(path)
+	if err != nil {
+		return time.Time{}
+	}
+	defer f.Close()
+	head := make([]byte, 128)
+	n, _ := f.ReadAt(head, 0)
+	at, _ := timeOf(head[:n])
+	return at
+}
+
+func segmentPath(dir string, n uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%08d%s", n, segmentExt))
+}
