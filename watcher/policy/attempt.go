@@ -229,7 +229,7 @@ func (m *Machine) inRepair(u *unit, fresh bool) {
 		m.adopt(u, fresh)
 	case op.Done.IsZero():
 		m.become(u, Repairing, acting(op.Verb), op.Rule, u.Reason)
-	case fresh && u.Read.After(op.Done):
+	case fresh && !u.Read.Before(op.Done):
 		m.endOp(u)
 		m.evaluate(u, true)
 	default:

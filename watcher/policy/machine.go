@@ -31,11 +31,13 @@ type Machine struct {
 // unit is a Unit with what can be derived from it.
 type unit struct {
 	Unit
-	policy  Policy
-	domains []string
-	wake    time.Time // when evaluate wants to look again
-	index   int       // in timers; -1: not there
-	loads   bool      // counted in inFlight
+	policy   Policy
+	settings []Setting
+	warnings []string
+	domains  []string
+	wake     time.Time // when evaluate wants to look again
+	index    int       // in timers; -1: not there
+	loads    bool      // counted in inFlight
 }
 
 type dirty struct {
@@ -75,7 +77,7 @@ func Restore(cfg Config, saved Snapshot) *Machine {
 
 // Snapshot returns the whole state.
 func (m *Machine) Snapshot() Snapshot {
-	host := m.host
+	host := m.Host()
 	host.Now = m.now
 	s := Snapshot{Host: host}
 	for _, key := range slices.Sorted(maps.Keys(m.units)) {
@@ -112,7 +114,7 @@ func copied[T any](p *T) *T {
 func (m *Machine) Changes() Changes {
 	var c Changes
 	if m.dirty.host {
-		host := m.host
+		host := m.Host()
 		host.Now = m.now
 		c.Host = &host
 		m.dirty.host = false

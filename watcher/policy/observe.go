@@ -115,7 +115,7 @@ func sameFacts(a, b *Observation) bool {
 
 // resolve reads the policy and the neighbours of u anew.
 func (m *Machine) resolve(u *unit) {
-	u.policy, _, _ = m.cfg.Resolve(&u.Last)
+	u.policy, u.settings, u.warnings = m.cfg.Resolve(&u.Last)
 	if h := m.rivalHealer(u); h != nil && u.policy.Mode == ModeAct {
 		u.policy.Mode = ModeObserve
 		u.policy.ModeWhy = fmt.Sprintf("the container %s (%s) restarts it too, and two of them would fight; stop %s to let defib act", h.Name, h.Kind, h.Name)

@@ -9,7 +9,14 @@ import (
 )
 
 // Host returns what is known of the host.
-func (m *Machine) Host() Host { return m.host }
+func (m *Machine) Host() Host {
+	h := m.host
+	h.Holds, h.Panics = slices.Clone(h.Holds), slices.Clone(h.Panics)
+	for i := range h.Panics {
+		h.Panics[i].Canary = slices.Clone(h.Panics[i].Canary)
+	}
+	return h
+}
 
 // OpenIncidents returns the open incidents, oldest first.
 func (m *Machine) OpenIncidents() []Incident {
@@ -41,9 +48,7 @@ func (m *Machine) Status(key string) (Status, bool) {
 	if u == nil {
 		return Status{}, false
 	}
-	s := m.status(u)
-	_, s.Settings, s.Warnings = m.cfg.Resolve(&u.Last)
-	return s, true
+	return m.status(u), true
 }
 
 func (m *Machine) status(u *unit) Status {
@@ -51,7 +56,7 @@ func (m *Machine) status(u *unit) Status {
 		Key: u.Key, Name: u.Name, Project: u.Project, Container: u.Last.Container, Image: u.Last.Image,
 		State: u.State, Detail: u.Detail, Mode: u.policy.Mode, Managed: u.policy.Via, Since: u.Since,
 		Rule: u.Rule, Reason: u.Reason, Restarts24h: len(m.recent(u, 24*time.Hour)), LastExit: u.LastExit,
-		GPUs: u.Last.GPUs, Incident: u.Incident, ReadyAfter: median(u.TTR),
+		GPUs: u.Last.GPUs, Incident: u.Incident, ReadyAfter: median(u.TTR), Settings: u.settings, Warnings: u.warnings,
 	}
 	s.Health, s.HealthOutput = healthText(u)
 	s.WhyNot = m.whyNot(u)
