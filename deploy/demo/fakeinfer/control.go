@@ -73,8 +73,8 @@ func (c *control) on(name string) bool {
 
 // healthy says what /health should say, and why not.
 func (c *control) healthy(now time.Time) (bool, string) {
-	if c.on("unhealthy") {
-		return false, "told to be unhealthy"
+	if o, ok := c.standing("unhealthy"); ok {
+		return false, strings.TrimSpace("told to be unhealthy " + o.arg)
 	}
 	flap, ok := c.standing("flap")
 	if !ok {

@@ -20,7 +20,7 @@
 //	exit [CODE]       the same with 0 if not given
 //	oom [MIB]         take memory until killed, or until MIB (512) are taken
 //	deaf              ignore SIGTERM from now on
-//	unhealthy         /health answers 503
+//	unhealthy [TEXT]  /health answers 503, with TEXT
 //	hang              accept requests and never answer; the check runs out of time
 //	flap [PERIOD]     turn unhealthy and healthy in turns of PERIOD (2s)
 //	recover           end unhealthy, hang, flap and deaf

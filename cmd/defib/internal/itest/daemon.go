@@ -78,6 +78,9 @@ func Launch(t testing.TB, b *Binaries, o Options) *Daemon {
 		"run", "--host", o.Host, "--state-dir", dir, "--config", config, "--log-format", "json", "--log-level", "debug",
 	}, o.Args...)
 	t.Cleanup(func() {
+		if d.proc == nil {
+			return
+		}
 		if _, err := d.end(syscall.SIGTERM); err != nil {
 			t.Errorf("stop defib: %v", err)
 		}

@@ -67,7 +67,7 @@ func TestLeftAlone(t *testing.T) {
 		seen  map[string]int
 	}{
 		{
-			"probe binary is missing", Spec{Check: &Check{Command: []string{"/no-such-probe"}}},
+			"probe binary is missing", Spec{Check: &Check{Command: []string{"/no-such-probe"}, StartPeriod: time.Second}},
 			nil, "", policy.Running, "check_broken", "no-such-probe", untouched,
 		},
 		{
@@ -226,7 +226,9 @@ func TestStartFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Tell(t, "crash", "1")
-	d.Until(t, soon, "two starts have failed, and why is said", func(s api.Status) bool {
+	// The engine says nothing of a start that failed: the next look at all of
+	// them, every 30 s, finds it.
+	d.Until(t, 45*time.Second, "two starts have failed, and why is said", func(s api.Status) bool {
 		u := Unit(s, "web")
 		return u.State == policy.Backoff && u.Restarts24h >= 2 && strings.Contains(u.Reason, "could not start it")
 	})

@@ -32,9 +32,12 @@ func launch(name, log string, args ...string) (*process, error) {
 }
 
 // follow starts a command and waits for it in the background.
-func follow(cmd *exec.Cmd) (*process, error) {
+func follow(cmd *exec.Cmd) (*process, error) { return followAs(cmd, nil) }
+
+// followAs is follow as another user.
+func followAs(cmd *exec.Cmd, who *syscall.Credential) (*process, error) {
 	// Ctrl-C at the terminal is for the test, which then ends its processes.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: who}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

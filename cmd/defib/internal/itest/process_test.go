@@ -41,7 +41,8 @@ func TestKilledBeforeTheAct(t *testing.T) {
 			d.Kill(t)
 			p.Release()
 			d.Again(t)
-			r.Wait(t, soon, "web", "start", 2)
+			// A restart that was under way is given its time before it is tried again.
+			r.Wait(t, 2*soon, "web", "start", 2)
 			d.UntilState(t, soon, "web", policy.Running)
 			tracer(t, e, r, d)
 			wantCounts(t, r, "web", tt.seen)

@@ -36,7 +36,7 @@ func commands(t *testing.T, path string) []string {
 // Every command of the README works as it is written.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	e, r, b := rig(t)
+	e, _, b := rig(t)
 	e.Run(t, Spec{Name: "web"})
 	bin := t.TempDir()
 	if err := os.Symlink(b.Defib, filepath.Join(bin, "defib")); err != nil {
@@ -52,7 +52,8 @@ func TestReadme(t *testing.T) {
 		case line == "go run ./cmd/defib run":
 			line += " --help" // every other test runs it
 		case strings.HasPrefix(line, "defib run"):
-			observed(t, e, b, strings.Fields(line)[2:])
+			flags := strings.Fields(line)[2:]
+			t.Run(line, func(t *testing.T) { observed(t, flags) })
 			continue
 		}
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
@@ -69,20 +70,20 @@ func TestReadme(t *testing.T) {
 		t.Errorf("only %d commands were found", ran)
 	}
 	d.UntilState(t, soon, "web", policy.Stopped)
-	_ = r
 }
 
 // observed checks that a daemon with these flags says what it would do, and
 // does nothing.
-func observed(t *testing.T, e *Engine, b *Binaries, flags []string) {
+func observed(t *testing.T, flags []string) {
 	t.Helper()
+	e, _, b := rig(t)
 	c := e.Run(t, Spec{Name: "observed"})
 	d := Start(t, b, Options{Host: e.Host(), Args: flags})
+	d.UntilState(t, soon, "observed", policy.Running)
 	c.Tell(t, "crash", "3")
 	u := d.UntilState(t, soon, "observed", policy.Unhealthy)
 	if u.Mode != policy.ModeObserve || c.Running(t) {
 		t.Errorf("defib run %s: mode %s, running %v; want it observed and left down", flags, u.Mode, c.Running(t))
 	}
 	wantActs(t, d, "observed")
-	d.Stop(t)
 }
