@@ -45,8 +45,7 @@ type Config struct {
 	DockerPage   time.Duration // an engine out of reach pages after it
 }
 
-// Default is what defib does without configuration; the figures are those of
-// docs/design.md §5.
+// Default is what defib does without configuration.
 func Default() Config {
 	return Config{
 		StartSeconds: 10 * time.Second, UnhealthyFor: 30 * time.Second, StartRetries: 5,

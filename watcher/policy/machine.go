@@ -115,7 +115,7 @@ func (m *Machine) Changes() Changes {
 	var c Changes
 	if m.dirty.host {
 		host := m.Host()
-		host.Now = m.now
+		host.Now, host.Others = m.now, nil // the next connection tells the others again
 		c.Host = &host
 		m.dirty.host = false
 	}
