@@ -20,7 +20,7 @@ func TestStreamCut(t *testing.T) {
 	stop := e.Run(t, Spec{Name: "stop", Restart: "unless-stopped"})
 	e.Run(t, Spec{Name: "quiet"})
 	d := Start(t, b, Options{Host: p.Host()})
-	d.Until(t, soon, "all are up", func(s api.Status) bool { return count(s, policy.Running) == 3 })
+	d.Until(t, soon, "all are up", func(s api.Status) bool { return inState(s, policy.Running) == 3 })
 	p.Shut()
 	d.UntilState(t, soon, "quiet", policy.Unknown)
 	crash.Tell(t, "crash", "3")
@@ -52,7 +52,7 @@ func TestEngineEnds(t *testing.T) {
 			}
 			human := e.Run(t, Spec{Name: "human", Restart: "unless-stopped"})
 			d := Start(t, b, Options{Host: e.Host(), Policy: map[string]string{"confirm_stop": "5s"}})
-			d.Until(t, soon, "all are up", func(s api.Status) bool { return count(s, policy.Running) == 4 })
+			d.Until(t, soon, "all are up", func(s api.Status) bool { return inState(s, policy.Running) == 4 })
 			human.Stop(t)
 			d.Until(t, soon, "the stop counts as a human's", func(s api.Status) bool { return Unit(s, "human").Rule == "wanted_down" })
 			end(e, t)

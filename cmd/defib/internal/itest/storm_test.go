@@ -54,19 +54,18 @@ func TestStorm(t *testing.T) { // not beside others: its figures are printed
 		})
 	})
 	d := Start(t, b, Options{Host: e.Host(), Policy: map[string]string{"panic_window": "60s"}})
-	d.Until(t, 60*time.Second, "all are up", func(s api.Status) bool { return count(s, policy.Running) == n })
+	d.Until(t, 60*time.Second, "all are up", func(s api.Status) bool { return inState(s, policy.Running) == n })
 
 	// Their checks wait in the server, then all fail at the same moment.
-	before := time.Now()
 	each(n, func(i int) { all[i].Tell(t, "hang", "") })
 	r.Until(t, 60*time.Second, "a waiting check in each", func(seen []Event) bool {
 		waiting := map[string]bool{}
 		for _, ev := range seen {
-			if ev.At.After(before) && strings.HasPrefix(ev.Action, "exec_start") {
-				waiting[ev.Name] = true
+			if strings.HasPrefix(ev.Action, "exec_") {
+				waiting[ev.Name] = strings.HasPrefix(ev.Action, "exec_start")
 			}
 		}
-		return len(waiting) == n
+		return count(waiting, true) == n
 	})
 	each(n, func(i int) { all[i].Tell(t, "unhealthy", "") })
 	each(n, func(i int) { all[i].Untell(t, "hang") })
@@ -78,7 +77,7 @@ func TestStorm(t *testing.T) { // not beside others: its figures are printed
 		}
 	}
 	d.Until(t, 2*time.Minute, "all are up again", func(s api.Status) bool {
-		return count(s, policy.Running) == n && len(repaired(r, names)) == n
+		return inState(s, policy.Running) == n && len(repaired(r, names)) == n
 	})
 	stormReport(t, r, names, first)
 	stormIncident(t, d, n)
@@ -130,10 +129,20 @@ func stormIncident(t *testing.T, d *Daemon, n int) {
 	}
 }
 
-func count(s api.Status, state policy.State) int {
+func inState(s api.Status, state policy.State) int {
 	n := 0
 	for _, u := range s.Units {
 		if u.State == state {
+			n++
+		}
+	}
+	return n
+}
+
+func count[K, V comparable](m map[K]V, v V) int {
+	n := 0
+	for _, have := range m {
+		if have == v {
 			n++
 		}
 	}
@@ -175,7 +184,7 @@ func trio(t *testing.T, told string) (first, second *Container, e *Engine, r *Re
 	second = e.Run(t, Spec{Name: "second", Check: &Check{}, Mounts: models})
 	e.Run(t, Spec{Name: "third", Check: &Check{}, Mounts: models})
 	d = Start(t, b, Options{Host: e.Host(), Policy: map[string]string{"panic_window": "60s"}})
-	d.Until(t, soon, "all three are up", func(s api.Status) bool { return count(s, policy.Running) == 3 })
+	d.Until(t, soon, "all three are up", func(s api.Status) bool { return inState(s, policy.Running) == 3 })
 	if told != "" {
 		first.Tell(t, told, "")
 	}
@@ -197,7 +206,7 @@ func TestCanaryFirst(t *testing.T) {
 		t.Errorf("the second was started %v before the canary was well", well.At.Sub(back.At))
 	}
 	t.Logf("the second was started %v after the canary was well", back.At.Sub(well.At))
-	d.Until(t, soon, "all three are up", func(s api.Status) bool { return count(s, policy.Running) == 3 })
+	d.Until(t, soon, "all three are up", func(s api.Status) bool { return inState(s, policy.Running) == 3 })
 	d.UntilClosed(t, soon, "second")
 	stormIncident(t, d, 2)
 	wantCounts(t, r, "first", startedOnce)

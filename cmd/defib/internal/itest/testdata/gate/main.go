@@ -44,11 +44,12 @@ func serve() error {
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
-	<-signals
-	if os.Getenv("GATE_DEAF") == "1" {
-		select {}
+	for {
+		<-signals
+		if os.Getenv("GATE_DEAF") != "1" {
+			return nil
+		}
 	}
-	return nil
 }
 
 func check() error {
