@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,7 @@ func TestUnitAndIncidents(t *testing.T) {
 		all = append(all, policy.Incident{ID: fmt.Sprintf("INC-%d", i), Unit: "shop/web/1", Closed: noon.Add(-time.Duration(i) * time.Hour)})
 	}
 	all = append([]policy.Incident{{ID: "INC-X", Unit: "db"}}, all...)
+	slices.Reverse(all) // the archive gives the oldest first
 	c := serve(t, &fakeLoop{view: viewOf(web())}, &fakeArchive{incidents: all})
 
 	u, err := c.Unit(t.Context(), "shop/web/1")
@@ -95,8 +97,8 @@ func TestUnitAndIncidents(t *testing.T) {
 		t.Errorf("got %+v, %v; want web with the newest 5 incidents", u, err)
 	}
 	got, err := c.Incidents(t.Context(), noon.Add(-2*time.Hour))
-	if err != nil || len(got.Incidents) != 4 {
-		t.Errorf("got %d incidents, %v; want 4", len(got.Incidents), err)
+	if err != nil || len(got.Incidents) != 4 || got.Incidents[0].ID != "INC-X" {
+		t.Errorf("got %v, %v; want 4 from INC-X on", got.Incidents, err)
 	}
 	inc, err := c.Incident(t.Context(), "inc-x")
 	if err != nil || inc.Incident.ID != "INC-X" {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,9 +26,9 @@ type Loop interface {
 
 // Archive is what it asks of the journal.
 type Archive interface {
-	Incidents(since time.Time) ([]policy.Incident, error) // changed since then, newest first
+	Incidents(since time.Time) ([]policy.Incident, error) // open or closed since then, oldest first
 	Incident(id string) (inc policy.Incident, found bool, err error)
-	ReadEvents(since time.Time, each func(watcher.Record) error) error
+	ReadEvents(since time.Time, each func(watcher.Record) error) error // all that were committed by now
 }
 
 // Options are what a Server is made of; all must be set.
@@ -130,6 +131,7 @@ func (s *Server) unit(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
+	slices.Reverse(all)
 	send(w, Unit{
 		Version: Version, At: s.o.Now(), Observe: v.Observe, Host: hostOf(v), Unit: u,
 		Incidents: lastOf(all, u.Key, 5),
@@ -161,6 +163,7 @@ func (s *Server) incidents(w http.ResponseWriter, r *http.Request) {
 	if all == nil {
 		all = []policy.Incident{}
 	}
+	slices.Reverse(all)
 	send(w, Incidents{Version: Version, At: s.o.Now(), Incidents: all})
 }
 

@@ -23,22 +23,26 @@ func Closest(word string, candidates []string) string {
 	return best
 }
 
-// distance is the number of letters to add, drop or change (Levenshtein).
+// distance is the number of letters to add, drop, change or swap with their
+// neighbour (optimal string alignment).
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		left, diagonal := i+1, i
+		before, last, row = last, row, before
+		row[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, left, row[j+1])
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
 			}
-			row[j], left, diagonal = left, cost, row[j+1]
+			row[j+1] = min(last[j]+cost, last[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
-		row[len(b)] = left
 	}
 	return row[len(b)]
 }

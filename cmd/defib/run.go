@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/defib-dev/defib/actions"
+	"github.com/defib-dev/defib/cmd/defib/internal/api"
+	"github.com/defib-dev/defib/cmd/defib/internal/config"
+	"github.com/defib-dev/defib/watcher"
+	"github.com/defib-dev/defib/watcher/engine"
+	"github.com/defib-dev/defib/watcher/journal"
+	"github.com/defib-dev/defib/watcher/mask"
+	"github.com/defib-dev/defib/watcher/policy"
+)
+
+func (a *app) runCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Watch the containers of this host, and repair what has failed",
+		Long: `Watch the containers of this host, and repair what has failed.
+
+Watched are containers with one of the labels defib.enable=true, autoheal=true
+and deunhealth.restart.on.unhealthy=true; with --all every one that does not opt
+out. Begin with --observe: it does nothing and says what it would do.
+
+Every flag has a variable: --state-dir is DEFIB_STATE_DIR. A flag beats the
+variable, which beats the file of --config.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.settings(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), s)
+		},
+	}
+	daemonFlags(cmd.Flags())
+	return cmd
+}
+
+// serve is the daemon: everything is made here, in the order in which each
+// needs the one before. It returns nil when ctx ended.
+func (a *app) serve(ctx context.Context, s config.Settings) error {
+	log := a.logger(s)
+	settleProcess(a.getenv)
+	now := watcher.Clock()
+	masker, err := mask.New(s.Config.Mask)
+	if err != nil {
+		return err
+	}
+	jr, saved, err := journal.Open(s.StateDir, journal.Options{Mask: masker, Log: log, Now: now()})
+	if err != nil {
+		return err
+	}
+	defer jr.Close() // a second Close does nothing
+	eng, err := engine.New(engine.Options{
+		Host: s.Host, Log: log, Mask: masker.Line, Watch: s.Config.Policy.OptIn, Now: now, Generation: saved.Host.Generation,
+	})
+	if err != nil {
+		return err
+	}
+	w := watcher.New(watcher.Options{
+		Machine: policy.Restore(s.Config.Policy, saved), Journal: jr, Sources: []watcher.Source{eng},
+		Executor: actions.New(actions.Options{Engine: docker(eng), Inspect: eng.Inspect, Mask: masker, Log: log, Now: now}),
+		Log:      log, Now: now, BootID: bootID(), Observe: s.Config.Policy.Observe,
+		HoldFile: holdFile(s),
+	})
+	ln, err := api.Listen(ctx, s.Socket, s.Config.API.Group)
+	if err != nil {
+		return err
+	}
+	srv := api.New(api.Options{Loop: w, Archive: archive{jr, s.StateDir}, Log: log, Now: now, Build: build()})
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var owned sync.WaitGroup
+	var served error
+	owned.Go(func() { served = srv.Serve(ctx, ln); stop() })
+	owned.Go(func() { (&greeting{w: w, s: s, log: log, out: a.err, clean: masker.Line}).say(ctx, a.textLogs(s)) })
+	err = w.Run(ctx)
+	stop()
+	owned.Wait()
+	return errors.Join(err, served, jr.Close())
+}
+
+// archive is the journal as the commands read it.
+type archive struct {
+	*journal.Journal
+	dir string
+}
+
+// ReadEvents implements [api.Archive].
+func (a archive) ReadEvents(since time.Time, each func(watcher.Record) error) error {
+	if j, ok := any(a.Journal).(interface{ Flush() }); ok { // what was committed in the last second
+		j.Flush()
+	}
+	return journal.ReadEvents(a.dir, since, each)
+}
+
+// docker hands the actions the client of the present connection.
+func docker(eng *engine.Engine) func() actions.Docker {
+	return func() actions.Docker {
+		if c := eng.Client(); c != nil {
+			return c
+		}
+		return nil
+	}
+}
+
+// holdFile stops every act as long as it exists; it works when nothing else
+// does.
+func holdFile(s config.Settings) string { return filepath.Join(filepath.Dir(s.Socket), "hold-all") }
+
+// bootID tells one boot of the host from the next; "" where the kernel does
+// not say.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
+
+// logger writes to stderr: text on a terminal, JSON otherwise.
+func (a *app) logger(s config.Settings) *slog.Logger {
+	o := &slog.HandlerOptions{Level: s.LogLevel}
+	if a.textLogs(s) {
+		return slog.New(slog.NewTextHandler(a.err, o))
+	}
+	return slog.New(slog.NewJSONHandler(a.err, o))
+}
+
+func (a *app) textLogs(s config.Settings) bool {
+	return s.LogFormat == "text" || s.LogFormat == "auto" && isTerminal(a.err)
+}
