@@ -45,7 +45,7 @@ func (c Config) Resolve(o *Observation) (Policy, []Setting, []string) {
 	r := &resolver{labels: o.Labels}
 	p := Policy{}
 	p.Via, _ = c.OptIn(o.Labels)
-	r.set("opted in by", p.Via, "")
+	r.optedIn(p.Via)
 	p.Mode, p.ModeWhy = r.mode(c.Observe)
 	r.kind(&p, o.Image)
 	p.StopTimeout = r.stopTimeout()
@@ -65,6 +65,14 @@ func (r *resolver) set(name, value, label string) {
 		source = "label " + label
 	}
 	r.settings = append(r.settings, Setting{Name: name, Value: value, Source: source})
+}
+
+func (r *resolver) optedIn(via string) {
+	s := Setting{Name: "opted in by", Value: via, Source: "label " + via}
+	if via == ViaAll {
+		s.Source = "the daemon's configuration"
+	}
+	r.settings = append(r.settings, s)
 }
 
 func (r *resolver) warn(label, problem string) {

@@ -128,7 +128,7 @@ func (m *Machine) next(u *unit) (string, time.Time) {
 	case Running, Stopped, Paused:
 		return "watching", time.Time{}
 	case Starting:
-		return "failed start", u.wake
+		return "must be ready", u.wake
 	case Repairing:
 		return "outcome", time.Time{}
 	case Backoff:
