@@ -63,8 +63,12 @@ func TestHostileText(t *testing.T) {
 
 	said := map[string]string{"the log": d.Output()}
 	for _, command := range [][]string{
-		{"status", "-o", "wide"}, {"status", "-o", "json"}, {"describe", "web"}, {"events", "--since", "1h"},
-		{"incidents"}, {"incident", d.Incidents(t)[0].ID},
+		{"status", "-o", "wide"},
+		{"status", "-o", "json"},
+		{"describe", "web"},
+		{"events", "--since", "1h"},
+		{"incidents"},
+		{"incident", d.Incidents(t)[0].ID},
 	} {
 		out, errs, code := d.CLI(t, command...)
 		if code != 0 {

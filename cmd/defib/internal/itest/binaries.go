@@ -50,7 +50,7 @@ func moduleRoot() (string, error) {
 
 // compile makes a static binary: fakeinfer's image holds nothing else.
 func compile(root, out, pkg string) error {
-	cmd := exec.Command("go", "build", "-o", out, pkg)
+	cmd := exec.Command("go", "build", "-o", out, pkg) //nolint:noctx // all tests wait for it
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {

@@ -1,6 +1,7 @@
 package itest
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -103,9 +104,7 @@ func (e *Engine) Create(t testing.TB, s Spec) *Container {
 	if s.Labels == nil {
 		labels["defib.enable"] = "true"
 	}
-	for k, v := range s.Labels {
-		labels[k] = v
-	}
+	maps.Copy(labels, s.Labels)
 	config := &container.Config{
 		Image: image, Env: append([]string{"FAKE_CTL=/ctl"}, s.Env...), Labels: labels, Healthcheck: s.Check.config(),
 	}

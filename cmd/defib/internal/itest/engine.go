@@ -86,7 +86,7 @@ func NewEngine(t testing.TB, b *Binaries) *Engine {
 // name: t.TempDir puts the test's name into it, and 108 bytes are the limit.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "defib")
+	dir, err := os.MkdirTemp("", "defib") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

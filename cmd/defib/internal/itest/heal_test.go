@@ -67,31 +67,40 @@ func TestLeftAlone(t *testing.T) {
 		seen  map[string]int
 	}{
 		{
-			"probe binary is missing", Spec{Check: &Check{Command: []string{"/no-such-probe"}, StartPeriod: time.Second}},
+			"probe binary is missing",
+			Spec{Check: &Check{Command: []string{"/no-such-probe"}, StartPeriod: time.Second}},
 			nil, "", policy.Running, "check_broken", "no-such-probe", untouched,
 		},
 		{
-			"database is unhealthy", Spec{Image: "postgres:16", Check: &Check{}},
+			"database is unhealthy",
+			Spec{Image: "postgres:16", Check: &Check{}},
 			nil, "unhealthy", policy.Unhealthy, "stateful", "never restarts", untouched,
 		},
 		{
-			"one-shot is done", Spec{},
+			"one-shot is done",
+			Spec{},
 			nil, "exit", policy.Stopped, "finished", "job is done", exitedByItself,
 		},
 		{
-			"one-shot is done, under --all", Spec{Labels: map[string]string{}},
-			[]string{"--all"}, "exit", policy.Stopped, "out_of_reach", "--all", exitedByItself,
+			"one-shot is done, under --all",
+			Spec{Labels: map[string]string{}},
+			[]string{"--all"},
+			"exit", policy.Stopped, "out_of_reach", "--all", exitedByItself,
 		},
 		{
-			"crash, under --all", Spec{Labels: map[string]string{}},
-			[]string{"--all"}, "crash", policy.Stopped, "out_of_reach", "--all", exitedByItself,
+			"crash, under --all",
+			Spec{Labels: map[string]string{}},
+			[]string{"--all"},
+			"crash", policy.Stopped, "out_of_reach", "--all", exitedByItself,
 		},
 		{
-			"crash, with an autoheal label", Spec{Labels: map[string]string{"autoheal": "true"}},
+			"crash, with an autoheal label",
+			Spec{Labels: map[string]string{"autoheal": "true"}},
 			nil, "crash", policy.Stopped, "out_of_reach", "autoheal", exitedByItself,
 		},
 		{
-			"crash, observed", Spec{Labels: map[string]string{"defib.enable": "true", "defib.mode": "observe"}},
+			"crash, observed",
+			Spec{Labels: map[string]string{"defib.enable": "true", "defib.mode": "observe"}},
 			nil, "crash", policy.Unhealthy, "exited", "exited with 1", exitedByItself,
 		},
 	}

@@ -2,6 +2,7 @@ package itest
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -116,7 +117,7 @@ func (p *Proxy) Release() { p.Hold("") }
 
 func (p *Proxy) serve(c net.Conn) {
 	defer c.Close()
-	engine, err := net.Dial("unix", p.engine)
+	engine, err := (&net.Dialer{}).DialContext(context.Background(), "unix", p.engine)
 	if err != nil {
 		return
 	}

@@ -76,8 +76,10 @@ func (r *Recorder) follow(ctx context.Context, from time.Time) time.Time {
 			at := time.Unix(0, m.TimeNano)
 			r.add(Event{Name: m.Actor.Attributes["name"], Action: string(m.Action), At: at, Attr: m.Actor.Attributes})
 			from = at.Add(1)
-		case <-errs:
-			return from
+		case err, open := <-errs:
+			if err != nil || !open {
+				return from
+			}
 		}
 	}
 }
