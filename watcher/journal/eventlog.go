@@ -44,7 +44,7 @@ type segment struct {
 	n     uint64
 	path  string
 	size  int64
-	first time.Time // of its first line; zero when it has none
+	first time.Time // of its first line, or of the file when that cannot be read; zero before the first line
 }
 
 // openEvents takes up the event log. A line that a crash has cut short is cut
@@ -146,7 +146,7 @@ func (l *eventLog) writeLocked() error {
 		if _, err := l.file.WriteAt(l.buf[:n], last.size); err != nil {
 			return errors.Join(err, l.file.Truncate(last.size))
 		}
-		if last.first.IsZero() {
+		if last.size == 0 {
 			last.first, _ = timeOf(l.buf)
 		}
 		last.size += int64(n)
@@ -194,10 +194,9 @@ func (l *eventLog) roomLocked() (*segment, error) {
 	return &l.segments[len(l.segments)-1], nil
 }
 
-// endLocked ends the newest segment. Nothing is in the file's way to the disk
-// that closing could fail on.
+// endLocked ends the newest segment.
 func (l *eventLog) endLocked() {
-	l.file.Close()
+	_ = l.file.Close() // all is written; what a network disk might say here comes too late
 	l.file = nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,8 +25,9 @@ const (
 
 // ReadEvents hands every record of the event log in the state directory dir
 // from a time on to fn, oldest first, until fn returns an error. It needs no
-// lock and can be used beside a running daemon. A line that was cut short by a
-// crash is left out.
+// lock and can be used beside a running daemon, which writes a line a second
+// late at most ([Journal.Flush]). A line that was cut short by a crash is left
+// out.
 func ReadEvents(dir string, from time.Time, fn func(watcher.Record) error) error {
 	segments, err := listSegments(filepath.Join(dir, eventsDir))
 	if err != nil {
@@ -68,12 +68,14 @@ func readSegment(path string, from time.Time, fn func(watcher.Record) error) err
 	}
 }
 
+// readLine hands a line to fn; one that a crash of the whole host has torn is
+// passed over.
 func readLine(line []byte, fn func(watcher.Record) error) error {
-	var r watcher.Record
-	if json.Unmarshal(line, &r) != nil {
-		return nil //nolint:nilerr // torn by a crash of the whole host: what can be read goes on
+	var one []watcher.Record
+	if add(&one, line) == nil {
+		return fn(one[0])
 	}
-	return fn(r)
+	return nil
 }
 
 // LastEvents returns the newest n records of the event log in the state
@@ -191,12 +193,17 @@ func listSegments(dir string) ([]segment, error) {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		out = append(out, segment{n: n, path: path, size: info.Size(), first: firstTime(path)})
+		s := segment{n: n, path: path, size: info.Size(), first: firstTime(path)}
+		if s.first.IsZero() {
+			s.first = info.ModTime()
+		}
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b segment) int { return cmp.Compare(a.n, b.n) })
 	return out, nil
 }
 
+// firstTime is the time of the first line; zero when that cannot be read.
 func firstTime(path string) time.Time {
 	f, err := os.Open(path)
 	if err != nil {

@@ -86,7 +86,7 @@ func TestEventsAreFlushedEachSecond(t *testing.T) {
 		if got := logged(t, dir, time.Time{}); len(got) != 0 {
 			t.Errorf("before a second: got %v, want none", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"1"}, logged(t, dir, time.Time{})); diff != "" {
 			t.Errorf("after a second (-want +got):\n%s", diff)
@@ -204,7 +204,7 @@ func TestOldEventsAreRemoved(t *testing.T) {
 	j, _ := mustOpen(t, dir, Options{FlushEvery: time.Hour})
 	for i := range 20 {
 		mustAppend(t, j, record(i*day, policy.Changes{}))
-		j.log.flush()
+		j.Flush()
 	}
 	mustClose(t, j)
 	got := logged(t, dir, time.Time{})
@@ -270,7 +270,7 @@ func TestStateIsKeptWhenTheEventLogCannotBe(t *testing.T) {
 	if err := os.Remove(blocked); err != nil {
 		t.Fatal(err)
 	}
-	j.log.flush()
+	j.Flush()
 	mustAppend(t, j, record(9, policy.Changes{}))
 	mustClose(t, j)
 	if got := j.Dropped(); got != 2 {

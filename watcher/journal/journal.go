@@ -106,7 +106,7 @@ func Open(dir string, o Options) (*Journal, policy.Snapshot, error) {
 	if err != nil {
 		return nil, policy.Snapshot{}, errors.Join(err, held.Close())
 	}
-	j.done.Go(j.flush)
+	j.done.Go(j.flushAlways)
 	return j, snap, nil
 }
 
@@ -219,15 +219,19 @@ func (j *Journal) puts(c policy.Changes) ([]put, error) {
 	}
 	for i := range c.Incidents {
 		in := &c.Incidents[i]
-		add(bucketIncidents, incidentKey(*in), stampOf(in.Closed), in)
+		add(bucketIncidents, incidentKey(j.o.Mask, in), stampOf(in.Closed), in)
 	}
 	return out, errors.Join(errs...)
 }
 
 func day(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }
 
-// flush writes the event log out every FlushEvery, until Close.
-func (j *Journal) flush() {
+// Flush writes out what waits to be, so that readers of the event log see all
+// that Append has taken.
+func (j *Journal) Flush() { j.log.flush() }
+
+// flushAlways does it every FlushEvery, until Close.
+func (j *Journal) flushAlways() {
 	ticker := time.NewTicker(j.o.FlushEvery)
 	defer ticker.Stop()
 	for {
@@ -263,7 +267,7 @@ func (j *Journal) Incidents(since time.Time) ([]policy.Incident, error) {
 // Incident returns the newest incident of an ID, and whether there is one.
 func (j *Journal) Incident(id string) (in policy.Incident, ok bool, err error) {
 	var found []policy.Incident
-	err = j.state.under(bucketIncidents, safeKey(id)+"@", func(body []byte) error { return add(&found, body) })
+	err = j.state.under(bucketIncidents, incidentPrefix(j.o.Mask, id), func(body []byte) error { return add(&found, body) })
 	if err != nil {
 		return policy.Incident{}, false, fmt.Errorf("read incident %s: %w", id, err)
 	}

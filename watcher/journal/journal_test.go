@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -301,4 +302,35 @@ func TestFilesAreForTheOwnerOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestReadersAndTheWriterDoNotMeet(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := mustOpen(t, dir, Options{FlushEvery: time.Millisecond, SegmentBytes: 10_000, LogBytes: 50_000})
+	var readers sync.WaitGroup
+	stop := make(chan struct{})
+	for range 3 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, err := j.Incidents(time.Time{})
+				_, _, err2 := j.Incident("INC-1")
+				_, err3 := LastEvents(dir, 100)
+				err4 := ReadEvents(dir, time.Time{}, func(watcher.Record) error { return nil })
+				if err := errors.Join(err, err2, err3, err4); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 60 {
+		mustAppend(t, j, record(i, policy.Changes{Incidents: []policy.Incident{bulky(fmt.Sprintf("INC-%d", i%20))}}))
+	}
+	close(stop)
+	readers.Wait()
 }

@@ -17,12 +17,9 @@ func lock(dir string) (*os.File, error) {
 	}
 	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
 	case errors.Is(err, syscall.EWOULDBLOCK):
-		err := holder(dir, f)
-		f.Close()
-		return nil, err
+		return nil, errors.Join(holder(dir, f), f.Close())
 	case err != nil:
-		f.Close()
-		return nil, fmt.Errorf("lock state directory %s: %w", dir, err)
+		return nil, errors.Join(fmt.Errorf("lock state directory %s: %w", dir, err), f.Close())
 	}
 	sign(f)
 	return f, nil

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/defib-dev/defib/watcher/mask"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
@@ -94,10 +95,14 @@ func safeKey(name string) string {
 	return "#" + hex.EncodeToString(sum[:])
 }
 
+// incidentPrefix is what the keys of the incidents of an ID begin with. IDs
+// are ours, so that masking one changes nothing; it is done for certainty.
+func incidentPrefix(m *mask.Masker, id string) string { return safeKey(m.Line(id)) + "@" }
+
 // incidentKey tells incidents apart that were given the same short ID in the
 // course of time.
-func incidentKey(in policy.Incident) string {
-	return safeKey(in.ID) + "@" + strconv.FormatInt(in.Opened.UnixNano(), 10)
+func incidentKey(m *mask.Masker, in *policy.Incident) string {
+	return incidentPrefix(m, in.ID) + strconv.FormatInt(in.Opened.UnixNano(), 10)
 }
 
 // stampOf is 0 for an open incident.

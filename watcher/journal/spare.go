@@ -14,6 +14,7 @@ const (
 	// written, so that a disk that is full does not disarm repairs at once; at
 	// spareLow it is made up again. It lies in the file itself, for a reserve
 	// that is set free when the disk is full is taken by whatever filled it.
+	// Where nothing is ever overwritten in place (btrfs, ZFS) it helps less.
 	spare     = 2 << 20
 	spareLow  = 1 << 20
 	spareWait = 30 * time.Second // from one vain attempt to the next

@@ -117,7 +117,7 @@ func invisible(r rune) bool {
 }
 
 // escapeLen is the length of the terminal sequence that s, which begins with
-// ESC, starts with. (ECMA-48)
+// ESC, starts with, after ECMA-48.
 func escapeLen(s string) int {
 	if len(s) == 1 {
 		return 1
