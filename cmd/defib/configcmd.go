@@ -47,7 +47,7 @@ func (a *app) configCheckCmd() *cobra.Command {
 // mistakes prints the problems of a file as they are, with their places at the
 // beginning of a line.
 func (a *app) mistakes(err error) error {
-	var ps config.Problems
+	var ps config.FileErrors
 	if !errors.As(err, &ps) {
 		return err
 	}

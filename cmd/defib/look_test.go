@@ -141,7 +141,8 @@ func TestEvents(t *testing.T) {
 	out, errs, code = d.run(t, "events", "-f", "-o", "json")
 	var last api.Line
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || len(lines) != 17 || last.Lost != 2 || last.Version != 1 {
+	err := json.Unmarshal([]byte(lines[len(lines)-1]), &last) //nolint:musttag // policy.Config in it goes by its Go names
+	if err != nil || len(lines) != 17 || last.Lost != 2 || last.Version != 1 {
 		t.Errorf("got %d lines, the last %+v, %v", len(lines), last, err)
 	}
 	if errs != "defib: the daemon stopped\n  start it by `defib run`\n" || code != exitUnreachable {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,9 +124,7 @@ func (d *daemon) run(t *testing.T, args ...string) (stdout, stderr string, code 
 func (d *daemon) runContext(ctx context.Context, args ...string) (stdout, stderr string, code int) {
 	var out, errs bytes.Buffer
 	env := map[string]string{"DEFIB_SOCKET": d.socket}
-	for k, v := range d.env {
-		env[k] = v
-	}
+	maps.Copy(env, d.env)
 	a := newApp(strings.NewReader(d.stdin), &out, &errs, func(k string) string { return env[k] })
 	code = a.run(ctx, args)
 	return out.String(), errs.String(), code

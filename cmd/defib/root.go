@@ -56,7 +56,7 @@ func newApp(in io.Reader, stdout, stderr io.Writer, getenv func(string) string) 
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
-	root := a.root()
+	root := a.root() //nolint:contextcheck // cobra hands each command its context
 	root.SetArgs(args)
 	root.SetIn(a.in)
 	root.SetOut(a.out)

@@ -100,9 +100,7 @@ type archive struct {
 
 // ReadEvents implements [api.Archive].
 func (a archive) ReadEvents(since time.Time, each func(watcher.Record) error) error {
-	if j, ok := any(a.Journal).(interface{ Flush() }); ok { // what was committed in the last second
-		j.Flush()
-	}
+	a.Flush() // what was committed in the last second
 	return journal.ReadEvents(a.dir, since, each)
 }
 

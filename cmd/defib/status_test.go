@@ -99,20 +99,26 @@ func TestStatusNotices(t *testing.T) {
 		code int
 		want string
 	}{
-		{"nothing watched", &watcher.View{Host: policy.Host{Connected: true, Synced: true}}, 0,
-			"No container is watched yet. Add the label defib.enable=true to one, or run defib with --all.\n`defib status -a` shows what there is, and why it is not watched.\n"},
+		{
+			"nothing watched", &watcher.View{Host: policy.Host{Connected: true, Synced: true}}, 0,
+			"No container is watched yet. Add the label defib.enable=true to one, or run defib with --all.\n`defib status -a` shows what there is, and why it is not watched.\n",
+		},
 		{"never connected", &watcher.View{}, 3, "Docker has not answered yet.\n"},
-		{"disconnected", &watcher.View{Host: policy.Host{Since: minutes(3), Reason: "connection refused"}}, 3,
-			"Docker is out of reach since 3m: connection refused. What is shown is what was known then.\n"},
+		{
+			"disconnected", &watcher.View{Host: policy.Host{Since: minutes(3), Reason: "connection refused"}}, 3,
+			"Docker is out of reach since 3m: connection refused. What is shown is what was known then.\n",
+		},
 		{"not synced", &watcher.View{Host: policy.Host{Connected: true}}, 0, "Not every container has been looked at yet.\n"},
-		{"observe, held, panic", &watcher.View{Observe: true, Host: policy.Host{
-			Connected: true, Synced: true,
-			Holds:  []policy.Hold{{Why: "li holds the host until noon."}},
-			Panics: []policy.Panic{{Domain: "host", Since: minutes(1)}},
-		}, Units: []policy.Status{{Name: "a", State: policy.Running}}}, 0,
+		{
+			"observe, held, panic", &watcher.View{Observe: true, Host: policy.Host{
+				Connected: true, Synced: true,
+				Holds:  []policy.Hold{{Why: "li holds the host until noon."}},
+				Panics: []policy.Panic{{Domain: "host", Since: minutes(1)}},
+			}, Units: []policy.Status{{Name: "a", State: policy.Running}}}, 0,
 			"Observe mode: defib says what it would do, and does nothing. `defib events` shows it.\n" +
 				"Held: li holds the host until noon.\n" +
-				"Many containers failed together (host) since 60s: one is repaired first, to see whether that helps.\n"},
+				"Many containers failed together (host) since 60s: one is repaired first, to see whether that helps.\n",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := (&daemon{view: c.view}).start(t)

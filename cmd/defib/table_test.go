@@ -64,8 +64,21 @@ func TestExitWord(t *testing.T) {
 
 func TestParseSpan(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
-		{"30m", "30m"}, {"7d", "7d"}, {"1.5d", "36h"}, {"90s", "90s"}, {"0", "0s"}, {"24h", "24h"}, {"3h12m", "3h12m"}, {"1500ms", "1.5s"},
-		{"", "error"}, {"soon", "error"}, {"-1h", "error"}, {"-1d", "error"}, {"1e300d", "error"}, {"NaNd", "error"}, {"d", "error"},
+		{"30m", "30m"},
+		{"7d", "7d"},
+		{"1.5d", "36h"},
+		{"90s", "90s"},
+		{"0", "0s"},
+		{"24h", "24h"},
+		{"3h12m", "3h12m"},
+		{"1500ms", "1.5s"},
+		{"", "error"},
+		{"soon", "error"},
+		{"-1h", "error"},
+		{"-1d", "error"},
+		{"1e300d", "error"},
+		{"NaNd", "error"},
+		{"d", "error"},
 	} {
 		d, err := parseSpan("--since", c.in)
 		got := span(d)

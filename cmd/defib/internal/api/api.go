@@ -64,8 +64,10 @@ type Incident struct {
 
 // Line is one line of GET /v1/events.
 type Line struct {
-	Version int `json:"version"`
-	watcher.Committed
+	Version   int               `json:"version"`
+	Event     policy.Event      `json:"event"`
+	Decisions []policy.Decision `json:"decisions,omitempty"`
+	Lost      int               `json:"lost,omitempty"` // events missed before this one, because the reader was slow
 }
 
 // Order is the body of POST /v1/command.

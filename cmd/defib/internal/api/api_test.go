@@ -42,8 +42,7 @@ func TestFind(t *testing.T) {
 	} {
 		u, err := Find(units, others, c.name)
 		got := ""
-		var unknown *UnknownError
-		if errors.As(err, &unknown) {
+		if unknown, ok := errors.AsType[*UnknownError](err); ok {
 			got = unknown.Text + "|" + unknown.Hint
 		}
 		if u.Key != c.want || got != c.err {
@@ -153,7 +152,9 @@ func TestEvents(t *testing.T) {
 	tick := watcher.Record{Event: policy.Event{At: at(5), Kind: policy.KindTick}, Decisions: []policy.Decision{{Unit: "shop/web/1"}}}
 	loop := &fakeLoop{view: viewOf(web(), policy.Status{Name: "db", Key: "db"}), after: []watcher.Committed{
 		{Record: rec(2, "shop/web/1")}, // the log has it already
-		{Record: rec(3, "db")}, {Record: command}, {Record: tick},
+		{Record: rec(3, "db")},
+		{Record: command},
+		{Record: tick},
 		{Record: watcher.Record{Event: policy.Event{At: at(6), Kind: policy.KindSynced}}},
 		{Record: rec(7, "db"), Lost: 3},
 	}}

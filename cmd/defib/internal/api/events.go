@@ -85,7 +85,7 @@ func (s *stream) write(c watcher.Committed) error {
 		return nil
 	}
 	_ = s.rc.SetWriteDeadline(time.Now().Add(sendLimit))
-	return s.enc.Encode(Line{Version: Version, Committed: c})
+	return s.enc.Encode(Line{Version: Version, Event: c.Event, Decisions: c.Decisions, Lost: c.Lost})
 }
 
 // concerns reports whether a record has to do with a unit.

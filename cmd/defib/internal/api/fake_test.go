@@ -26,8 +26,8 @@ type fakeLoop struct {
 	cmds []policy.Command
 }
 
-func (f *fakeLoop) View() *watcher.View         { return f.view }
-func (f *fakeLoop) Healthy(now time.Time) error { return f.sick }
+func (f *fakeLoop) View() *watcher.View     { return f.view }
+func (f *fakeLoop) Healthy(time.Time) error { return f.sick }
 
 func (f *fakeLoop) Do(_ context.Context, cmd policy.Command) ([]policy.Decision, error) {
 	f.mu.Lock()

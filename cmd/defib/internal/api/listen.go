@@ -40,7 +40,7 @@ func Listen(ctx context.Context, path, group string) (net.Listener, error) {
 		return nil, fmt.Errorf("open the socket %s: %w", path, err)
 	}
 	if err := permit(path, gid); err != nil {
-		ln.Close()
+		_ = ln.Close() // what went wrong before is what counts
 		return nil, err
 	}
 	return peerListener{ln}, nil
@@ -61,7 +61,7 @@ func clearStale(ctx context.Context, path string) error {
 	d := net.Dialer{Timeout: time.Second}
 	conn, err := d.DialContext(ctx, "unix", path)
 	if err == nil {
-		conn.Close()
+		_ = conn.Close() // nothing was said on it
 		return fmt.Errorf("another defib answers on %s: stop it, or give another path by --socket", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {

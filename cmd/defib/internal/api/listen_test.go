@@ -17,7 +17,7 @@ func listen(t *testing.T, path string) net.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() })
+	t.Cleanup(func() { _ = ln.Close() }) // a test may have done it already
 	return ln
 }
 
@@ -28,7 +28,9 @@ func TestListenMode(t *testing.T) {
 	if err != nil || info.Mode() != fs.ModeSocket|0o660 {
 		t.Errorf("got %v, %v; want a socket with 0660", info.Mode(), err)
 	}
-	ln.Close()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("the socket is still there after Close: %v", err)
 	}
@@ -41,7 +43,9 @@ func TestListenReplacesADeadSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead.(*net.UnixListener).SetUnlinkOnClose(false)
-	dead.Close()
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
 	listen(t, path)
 }
 

@@ -70,9 +70,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
 	defer cancel()
 	if srv.Shutdown(end) != nil {
-		srv.Close()
+		_ = srv.Close() // they had their half second
 	}
-	<-done
+	<-done //nolint:errcheck // it is that the server was closed
 	return nil
 }
 

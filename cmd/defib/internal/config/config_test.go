@@ -104,56 +104,106 @@ func TestParse(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"unknown key, near", "version: 1\npolicy:\n  start_secondz: 10s\n",
-			"c.yaml:3:3: policy.start_secondz: no such setting; did you mean start_seconds?\n    3 |   start_secondz: 10s\n          ^"},
-		{"unknown key, far", "colour: red\n",
-			"c.yaml:1:1: colour: no such setting; `defib config show` lists all\n    1 | colour: red\n        ^"},
-		{"unknown section", "polizy:\n  settle: 1s\n",
-			"c.yaml:1:1: polizy: no such setting; did you mean policy?\n    1 | polizy:\n        ^"},
-		{"wrong section", "settle: 30s\n",
-			"c.yaml:1:1: settle: no such setting; it belongs under policy:\n    1 | settle: 30s\n        ^"},
-		{"wrong section, nested", "policy:\n  observe: true\n",
-			"c.yaml:2:3: policy.observe: no such setting; it belongs under watch:\n    2 |   observe: true\n          ^"},
-		{"duplicate key", "policy:\n  settle: 1s\n  settle: 2s\n",
-			"c.yaml:3:3: policy.settle: is set twice, first on line 2\n    3 |   settle: 2s\n          ^"},
-		{"bare number", "policy:\n  backoff_base: 10\n",
-			"c.yaml:2:17: policy.backoff_base: want a time with its unit, such as 10s or 10m; a bare number says neither\n    2 |   backoff_base: 10\n                        ^"},
-		{"no time", "policy:\n  backoff_base: soon\n",
-			"c.yaml:2:17: policy.backoff_base: want a time such as 30s, 15m or 6h, have \"soon\"\n    2 |   backoff_base: soon\n                        ^"},
-		{"negative time", "policy:\n  settle: -5s\n",
-			"c.yaml:2:11: policy.settle: a time cannot be negative, have \"-5s\"\n    2 |   settle: -5s\n                  ^"},
-		{"not a number", "policy: {budget_min: many}\n",
-			"c.yaml:1:22: policy.budget_min: want a whole number such as 5, have \"many\"\n    1 | policy: {budget_min: many}\n                             ^"},
-		{"a fraction", "policy: {budget_min: 1.5}\n",
-			"c.yaml:1:22: policy.budget_min: want a whole number such as 5, have 1.5\n    1 | policy: {budget_min: 1.5}\n                             ^"},
-		{"too large", "policy: {budget_min: 99999999999}\n",
-			"c.yaml:1:22: policy.budget_min: the number 99999999999 is out of range\n    1 | policy: {budget_min: 99999999999}\n                             ^"},
-		{"not a boolean", "watch: {all: yes}\n",
-			"c.yaml:1:14: watch.all: want true or false, have \"yes\"\n    1 | watch: {all: yes}\n                     ^"},
-		{"no value", "watch:\n  all:\n",
-			"c.yaml:2:3: watch.all: has no value; delete the line to keep the default\n    2 |   all:\n          ^"},
-		{"section with a text", "policy: fast\n",
-			"c.yaml:1:9: policy: want lines of `key: value` here\n    1 | policy: fast\n                ^"},
-		{"a list at the top", "- a\n- b\n",
-			"c.yaml:1:1: want lines of `key: value` here\n    1 | - a\n        ^"},
-		{"another version", "version: 2\n",
-			"c.yaml:1:10: version: this defib reads version 1 of the file\n    1 | version: 2\n                 ^"},
-		{"two documents", "version: 1\n---\nversion: 1\n",
-			"c.yaml:3:8: a second document begins here; put all settings into the first\n    3 | version: 1\n               ^"},
-		{"meaning", "policy:\n  budget_min: 0\n",
-			"c.yaml:2:3: policy.budget_min: 0 must be at least 1\n    2 |   budget_min: 0\n          ^"},
-		{"meaning, by the other key", "policy:\n  backoff_base: 10m\n",
-			"c.yaml:2:3: policy.backoff_cap: 5m0s is shorter than backoff_base 10m0s\n    2 |   backoff_base: 10m\n          ^"},
-		{"bad pattern", "mask: ['(']\n",
-			"c.yaml:1:8: mask: \"(\" is no regular expression: error parsing regexp: missing closing ): `(`\n    1 | mask: ['(']\n               ^"},
-		{"pattern of everything", "mask: ['x*']\n",
-			"c.yaml:1:8: mask: \"x*\" matches the empty text, and so everywhere\n    1 | mask: ['x*']\n               ^"},
-		{"list of sections", "mask: [{a: b}]\n",
-			"c.yaml:1:8: mask: want a text, have a section\n    1 | mask: [{a: b}]\n               ^"},
-		{"anchor", "policy:\n  settle: &x 5s\n",
-			"c.yaml:2:11: policy.settle: want a time such as 30s or 15m, have a YAML anchor, which is not read here\n    2 |   settle: &x 5s\n                  ^"},
-		{"hostile", "\x1b[31mx\x1b: 1\n",
-			"c.yaml:1:1: ?[31mx?: no such setting; `defib config show` lists all\n    1 | ?[31mx?: 1\n        ^"},
+		{
+			"unknown key, near", "version: 1\npolicy:\n  start_secondz: 10s\n",
+			"c.yaml:3:3: policy.start_secondz: no such setting; did you mean start_seconds?\n    3 |   start_secondz: 10s\n          ^",
+		},
+		{
+			"unknown key, far", "colour: red\n",
+			"c.yaml:1:1: colour: no such setting; `defib config show` lists all\n    1 | colour: red\n        ^",
+		},
+		{
+			"unknown section", "polizy:\n  settle: 1s\n",
+			"c.yaml:1:1: polizy: no such setting; did you mean policy?\n    1 | polizy:\n        ^",
+		},
+		{
+			"wrong section", "settle: 30s\n",
+			"c.yaml:1:1: settle: no such setting; it belongs under policy:\n    1 | settle: 30s\n        ^",
+		},
+		{
+			"wrong section, nested", "policy:\n  observe: true\n",
+			"c.yaml:2:3: policy.observe: no such setting; it belongs under watch:\n    2 |   observe: true\n          ^",
+		},
+		{
+			"duplicate key", "policy:\n  settle: 1s\n  settle: 2s\n",
+			"c.yaml:3:3: policy.settle: is set twice, first on line 2\n    3 |   settle: 2s\n          ^",
+		},
+		{
+			"bare number", "policy:\n  backoff_base: 10\n",
+			"c.yaml:2:17: policy.backoff_base: want a time with its unit, such as 10s or 10m; a bare number says neither\n    2 |   backoff_base: 10\n                        ^",
+		},
+		{
+			"no time", "policy:\n  backoff_base: soon\n",
+			"c.yaml:2:17: policy.backoff_base: want a time such as 30s, 15m or 6h, have \"soon\"\n    2 |   backoff_base: soon\n                        ^",
+		},
+		{
+			"negative time", "policy:\n  settle: -5s\n",
+			"c.yaml:2:11: policy.settle: a time cannot be negative, have \"-5s\"\n    2 |   settle: -5s\n                  ^",
+		},
+		{
+			"not a number", "policy: {budget_min: many}\n",
+			"c.yaml:1:22: policy.budget_min: want a whole number such as 5, have \"many\"\n    1 | policy: {budget_min: many}\n                             ^",
+		},
+		{
+			"a fraction", "policy: {budget_min: 1.5}\n",
+			"c.yaml:1:22: policy.budget_min: want a whole number such as 5, have 1.5\n    1 | policy: {budget_min: 1.5}\n                             ^",
+		},
+		{
+			"too large", "policy: {budget_min: 99999999999}\n",
+			"c.yaml:1:22: policy.budget_min: the number 99999999999 is out of range\n    1 | policy: {budget_min: 99999999999}\n                             ^",
+		},
+		{
+			"not a boolean", "watch: {all: yes}\n",
+			"c.yaml:1:14: watch.all: want true or false, have \"yes\"\n    1 | watch: {all: yes}\n                     ^",
+		},
+		{
+			"no value", "watch:\n  all:\n",
+			"c.yaml:2:3: watch.all: has no value; delete the line to keep the default\n    2 |   all:\n          ^",
+		},
+		{
+			"section with a text", "policy: fast\n",
+			"c.yaml:1:9: policy: want lines of `key: value` here\n    1 | policy: fast\n                ^",
+		},
+		{
+			"a list at the top", "- a\n- b\n",
+			"c.yaml:1:1: want lines of `key: value` here\n    1 | - a\n        ^",
+		},
+		{
+			"another version", "version: 2\n",
+			"c.yaml:1:10: version: this defib reads version 1 of the file\n    1 | version: 2\n                 ^",
+		},
+		{
+			"two documents", "version: 1\n---\nversion: 1\n",
+			"c.yaml:3:8: a second document begins here; put all settings into the first\n    3 | version: 1\n               ^",
+		},
+		{
+			"meaning", "policy:\n  budget_min: 0\n",
+			"c.yaml:2:3: policy.budget_min: 0 must be at least 1\n    2 |   budget_min: 0\n          ^",
+		},
+		{
+			"meaning, by the other key", "policy:\n  backoff_base: 10m\n",
+			"c.yaml:2:3: policy.backoff_cap: 5m0s is shorter than backoff_base 10m0s\n    2 |   backoff_base: 10m\n          ^",
+		},
+		{
+			"bad pattern", "mask: ['(']\n",
+			"c.yaml:1:8: mask: \"(\" is no regular expression: error parsing regexp: missing closing ): `(`\n    1 | mask: ['(']\n               ^",
+		},
+		{
+			"pattern of everything", "mask: ['x*']\n",
+			"c.yaml:1:8: mask: \"x*\" matches the empty text, and so everywhere\n    1 | mask: ['x*']\n               ^",
+		},
+		{
+			"list of sections", "mask: [{a: b}]\n",
+			"c.yaml:1:8: mask: want a text, have a section\n    1 | mask: [{a: b}]\n               ^",
+		},
+		{
+			"anchor", "policy:\n  settle: &x 5s\n",
+			"c.yaml:2:11: policy.settle: want a time such as 30s or 15m, have a YAML anchor, which is not read here\n    2 |   settle: &x 5s\n                  ^",
+		},
+		{
+			"hostile", "\x1b[31mx\x1b: 1\n",
+			"c.yaml:1:1: ?[31mx?: no such setting; `defib config show` lists all\n    1 | ?[31mx?: 1\n        ^",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, _, err := Parse("c.yaml", []byte(c.text))
@@ -171,9 +221,9 @@ func TestProblems(t *testing.T) {
 // order.
 func TestAllProblemsAtOnce(t *testing.T) {
 	_, _, err := Parse("c.yaml", []byte("watch:\n  all: maybe\npolicy:\n  settle: 5\n  start_retrys: 3\nversion: one\n"))
-	var ps Problems
+	var ps FileErrors
 	if !errors.As(err, &ps) {
-		t.Fatalf("got %v, want Problems", err)
+		t.Fatalf("got %v, want FileErrors", err)
 	}
 	var got []string
 	for _, p := range ps {
@@ -186,7 +236,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 
 func TestSyntaxErrorHasAPlace(t *testing.T) {
 	_, _, err := Parse("c.yaml", []byte("version: 1\npolicy: {settle: 1s\n"))
-	var ps Problems
+	var ps FileErrors
 	if !errors.As(err, &ps) || len(ps) != 1 || ps[0].Line != 2 {
 		t.Errorf("got %v, want one problem on line 2", err)
 	}

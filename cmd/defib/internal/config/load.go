@@ -21,7 +21,7 @@ import (
 // maxFile bounds a file in bytes; a real one has a few thousand.
 const maxFile = 1 << 20
 
-// Load reads the file over the defaults. Its error is a [Problems] with all
+// Load reads the file over the defaults. Its error is a [FileErrors] with all
 // that is wrong, or says that the file cannot be read.
 func Load(path string) (Config, Sources, error) {
 	f, err := os.Open(path)
@@ -64,7 +64,7 @@ type loader struct {
 	lines    []string
 	cfg      Config
 	at       map[string]*token.Token // keys that the file sets, and where
-	problems Problems
+	problems FileErrors
 }
 
 func (l *loader) document(data []byte) {
@@ -185,11 +185,8 @@ func empty(n ast.Node) bool {
 	if n == nil {
 		return true
 	}
-	switch n.Type() {
-	case ast.NullType, ast.CommentType:
-		return true
-	}
-	return false
+	t := n.Type()
+	return t == ast.NullType || t == ast.CommentType
 }
 
 func isSection(key string, set map[string]any) bool {

@@ -15,8 +15,8 @@ type Problem struct {
 	source    string // the line itself
 }
 
-// Error names the place, what is wrong, and shows the line.
-func (p Problem) Error() string {
+// String names the place, what is wrong, and shows the line.
+func (p Problem) String() string {
 	var b strings.Builder
 	b.WriteString(p.File)
 	if p.Line > 0 {
@@ -33,14 +33,14 @@ func (p Problem) Error() string {
 	return b.String()
 }
 
-// Problems is all that is wrong with one file, in the file's order.
-type Problems []Problem
+// FileErrors is all that is wrong with one file, in the file's order.
+type FileErrors []Problem
 
 // Error gives every problem, each with its place.
-func (p Problems) Error() string {
+func (p FileErrors) Error() string {
 	lines := make([]string, len(p))
 	for i, one := range p {
-		lines[i] = one.Error()
+		lines[i] = one.String()
 	}
 	return strings.Join(lines, "\n")
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -49,9 +50,7 @@ func Resolve(in Input) (Settings, error) {
 			return Settings{}, err
 		}
 		s.Config = cfg
-		for k, v := range src {
-			s.Sources[k] = v
-		}
+		maps.Copy(s.Sources, src)
 	}
 	errs = append(errs,
 		in.flag("all", "watch.all", &s.Config.Policy.All, s.Sources),

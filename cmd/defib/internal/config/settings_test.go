@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,7 +44,8 @@ func TestPrecedence(t *testing.T) {
 		{"file by env", nil, env("DEFIB_CONFIG", file), true, "config.yaml:1", "fromfile", "config.yaml:2"},
 		{"env", nil, env("DEFIB_CONFIG", file, "DEFIB_ALL", "false", "DEFIB_SOCKET_GROUP", "fromenv"), false, "DEFIB_ALL", "fromenv", "DEFIB_SOCKET_GROUP"},
 		{
-			"flag", map[string]string{"all": "true", "socket-group": "fromflag"},
+			"flag",
+			map[string]string{"all": "true", "socket-group": "fromflag"},
 			env("DEFIB_CONFIG", file, "DEFIB_ALL", "false", "DEFIB_SOCKET_GROUP", "fromenv"), true, "flag --all", "fromflag", "flag --socket-group",
 		},
 		{"flag says no", map[string]string{"all": "false", "config": file}, env(), false, "flag --all", "fromfile", "config.yaml:2"},
@@ -102,14 +104,7 @@ func TestClientSocket(t *testing.T) {
 	const own = "/run/user/1000/defib/defib.sock"
 	home := env("HOME", "/home/li", "XDG_RUNTIME_DIR", "/run/user/1000")
 	there := func(paths ...string) func(string) bool {
-		return func(p string) bool {
-			for _, x := range paths {
-				if x == p {
-					return true
-				}
-			}
-			return false
-		}
+		return func(p string) bool { return slices.Contains(paths, p) }
 	}
 	for _, c := range []struct {
 		name string

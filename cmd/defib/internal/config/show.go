@@ -13,8 +13,12 @@ import (
 func (s Settings) Show(w io.Writer) error {
 	var b strings.Builder
 	for _, p := range []struct{ name, value string }{
-		{"config", s.File}, {"state-dir", s.StateDir}, {"socket", s.Socket}, {"host", s.Host},
-		{"log-format", s.LogFormat}, {"log-level", strings.ToLower(s.LogLevel.String())},
+		{"config", s.File},
+		{"state-dir", s.StateDir},
+		{"socket", s.Socket},
+		{"host", s.Host},
+		{"log-format", s.LogFormat},
+		{"log-level", strings.ToLower(s.LogLevel.String())},
 	} {
 		if p.value == "" {
 			p.value = "none"
