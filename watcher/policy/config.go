@@ -9,40 +9,40 @@ import (
 // Config is every number that the policy stands on, and what it watches.
 // [Default] gives the value of each and the comment its unit and meaning.
 type Config struct {
-	All     bool // watch every container that did not opt out, for "unhealthy" only
-	Observe bool // decide and say, never act
+	All     bool `json:"all"`     // watch every container that did not opt out, for "unhealthy" only
+	Observe bool `json:"observe"` // decide and say, never act
 
-	StartSeconds time.Duration // a container without a check is up after it
-	UnhealthyFor time.Duration // how long a GPU container must stay unhealthy before the act
-	StartRetries int           // useless runs in a row that are followed by another attempt
-	Base         time.Duration // first delay; doubles with each level
-	Cap          time.Duration // longest delay
-	UsefulMin    time.Duration // a run is useful when ready for the median time to ready, at least this …
-	UsefulMax    time.Duration // … and at most this
-	DecayEvery   time.Duration // of ready time lowers the level by one (or 2 × time to ready, if longer)
-	FatalRetry   time.Duration // first half-open retry of a dead unit after giving up; doubles …
-	FatalMax     time.Duration // … up to this
-	PageAfter    time.Duration // of downtime (or 1.5 × time to ready, if longer)
+	StartSeconds time.Duration `json:"start_seconds"`   // a container without a check is up after it
+	UnhealthyFor time.Duration `json:"unhealthy_for"`   // how long a GPU container must stay unhealthy before the act
+	StartRetries int           `json:"start_retries"`   // useless runs in a row that are followed by another attempt
+	Base         time.Duration `json:"backoff_base"`    // first delay; doubles with each level
+	Cap          time.Duration `json:"backoff_cap"`     // longest delay
+	UsefulMin    time.Duration `json:"useful_min"`      // a run is useful when ready for the median time to ready, at least this …
+	UsefulMax    time.Duration `json:"useful_max"`      // … and at most this
+	DecayEvery   time.Duration `json:"decay_every"`     // of ready time lowers the level by one (or 2 × time to ready, if longer)
+	FatalRetry   time.Duration `json:"fatal_retry"`     // first half-open retry of a dead unit after giving up; doubles …
+	FatalMax     time.Duration `json:"fatal_retry_max"` // … up to this
+	PageAfter    time.Duration `json:"page_after"`      // of downtime (or 1.5 × time to ready, if longer)
 
-	StatefulStop time.Duration // least stop timeout for a database
-	GPUDeadline  time.Duration // least startup deadline of a GPU unit
-	GPUCap       time.Duration // and its longest
+	StatefulStop time.Duration `json:"stateful_stop_timeout"`    // least stop timeout for a database
+	GPUDeadline  time.Duration `json:"gpu_startup_deadline"`     // least startup deadline of a GPU unit
+	GPUCap       time.Duration `json:"gpu_startup_deadline_max"` // and its longest
 
-	Confirm      time.Duration // a stop seen counts as a human's after it
-	PanicWindow  time.Duration // failures within it are one event
-	PanicPause   time.Duration // wait from the second failure on, so that the fraction is known
-	CanaryEvery  time.Duration // first wait after a failed canary; doubles …
-	CanaryMax    time.Duration // … up to this
-	BudgetWindow time.Duration // max(BudgetMin, 1.5 × units) repairs in it
-	BudgetMin    int
-	GPUBudget    int           // repairs per GPU per hour
-	MaxParallel  int           // repairs at a time
-	SlotMax      time.Duration // a GPU loads one unit at a time for at most this, or p95 time to ready
-	Settle       time.Duration // no act after an engine restart
-	SettleBoot   time.Duration // nor after boot
-	HoldFor      time.Duration // an operator's hold without a time ends after it
-	AbsentTTL    time.Duration // a removed unit is remembered, for its return
-	DockerPage   time.Duration // an engine out of reach pages after it
+	Confirm      time.Duration `json:"confirm_stop"`  // a stop seen counts as a human's after it
+	PanicWindow  time.Duration `json:"panic_window"`  // failures within it are one event
+	PanicPause   time.Duration `json:"panic_pause"`   // wait from the second failure on, so that the fraction is known
+	CanaryEvery  time.Duration `json:"canary_every"`  // first wait after a failed canary; doubles …
+	CanaryMax    time.Duration `json:"canary_max"`    // … up to this
+	BudgetWindow time.Duration `json:"budget_window"` // max(BudgetMin, 1.5 × units) repairs in it
+	BudgetMin    int           `json:"budget_min"`
+	GPUBudget    int           `json:"gpu_budget"`        // repairs per GPU per hour
+	MaxParallel  int           `json:"max_parallel"`      // repairs at a time
+	SlotMax      time.Duration `json:"gpu_slot_max"`      // a GPU loads one unit at a time for at most this, or p95 time to ready
+	Settle       time.Duration `json:"settle"`            // no act after an engine restart
+	SettleBoot   time.Duration `json:"settle_boot"`       // nor after boot
+	HoldFor      time.Duration `json:"hold_for"`          // an operator's hold without a time ends after it
+	AbsentTTL    time.Duration `json:"absent_ttl"`        // a removed unit is remembered, for its return
+	DockerPage   time.Duration `json:"docker_page_after"` // an engine out of reach pages after it
 }
 
 // Default is what defib does without configuration.
