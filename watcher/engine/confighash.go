@@ -20,19 +20,24 @@ import (
 // tools keep book of in labels, and the restart policy, which docker update
 // sets on a running container.
 type configured struct {
-	Image, User, WorkingDir, StopSignal string
-	Cmd, Entrypoint, Env                []string
-	Labels                              map[string]string
-	Check                               *container.HealthConfig
-	Binds                               []string
-	Mounts                              []mount.Mount
-	Volumes                             []string
-	Ports                               nat.PortMap
-	Privileged                          bool
-	Runtime                             string
-	ShmSize                             int64
-	StopTimeout                         time.Duration
-	Resources                           container.Resources // with devices and device requests
+	Image       string                  `json:"image"`
+	User        string                  `json:"user"`
+	WorkingDir  string                  `json:"working_dir"`
+	Cmd         []string                `json:"cmd"`
+	Entrypoint  []string                `json:"entrypoint"`
+	Env         []string                `json:"env"`
+	Labels      map[string]string       `json:"labels"`
+	Check       *container.HealthConfig `json:"check"`
+	StopSignal  string                  `json:"stop_signal"`
+	StopTimeout time.Duration           `json:"stop_timeout"`
+	Binds       []string                `json:"binds"`
+	Mounts      []mount.Mount           `json:"mounts"`
+	Volumes     []string                `json:"volumes"`
+	Ports       nat.PortMap             `json:"ports"`
+	Privileged  bool                    `json:"privileged"`
+	Runtime     string                  `json:"runtime"`
+	ShmSize     int64                   `json:"shm_size"`
+	Resources   container.Resources     `json:"resources"` // with devices and device requests
 }
 
 // configHash is a short hash that two containers of the same image reference

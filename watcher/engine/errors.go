@@ -46,13 +46,13 @@ func (e *VersionError) Unwrap() error { return e.Err }
 
 // Error is one sentence with the way out in it.
 func (e *UnreachableError) Error() string {
-	var timeout net.Error
+	timeout, _ := errors.AsType[net.Error](e.Err)
 	switch {
 	case errors.Is(e.Err, fs.ErrNotExist):
 		return fmt.Sprintf("no Docker Engine at %s: the socket does not exist; start Docker, mount the socket into defib's container, or name another with --host", e.Host)
 	case errors.Is(e.Err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("no Docker Engine at %s: nothing listens there; start Docker (systemctl start docker) or name another address with --host", e.Host)
-	case errors.Is(e.Err, context.DeadlineExceeded), errors.As(e.Err, &timeout) && timeout.Timeout():
+	case errors.Is(e.Err, context.DeadlineExceeded), timeout != nil && timeout.Timeout():
 		return fmt.Sprintf("the Docker Engine at %s does not answer in time; look at its log (journalctl -u docker) and at the network between", e.Host)
 	}
 	return fmt.Sprintf("lost the Docker Engine at %s: %v", e.Host, innermost(e.Err))
@@ -126,8 +126,7 @@ func (e *Engine) classify(call string, err error) error {
 // innermost leaves out the layers of the HTTP client, which name addresses
 // that mean nothing to people; it keeps what the engine said.
 func innermost(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Op + ": " + op.Err.Error()
 	}
 	return err.Error()

@@ -78,8 +78,9 @@ func kindOf(a events.Action) policy.Kind {
 		return policy.Kind(a) // policy uses Docker's words
 	case events.ActionRemove:
 		return policy.KindDestroy
+	default:
+		return ""
 	}
-	return ""
 }
 
 // translate makes the fact of an engine event. Docker writes the container's

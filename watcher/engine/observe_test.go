@@ -301,7 +301,8 @@ func TestFindSelf(t *testing.T) {
 		},
 		{
 			"proxy by name", "tcp://sock:2375", mountinfo, "",
-			[]container.Summary{on(me, "defib", "", "n"), on(proxy, "sock", "", "m", "n")}, map[string]string{me: whySelf, proxy: whyCarrier},
+			[]container.Summary{on(me, "defib", "", "n"), on(proxy, "sock", "", "m", "n")},
+			map[string]string{me: whySelf, proxy: whyCarrier},
 		},
 		{"proxy by address", "tcp://172.18.0.2:2375", "", "", []container.Summary{on(proxy, "x", "", "n"), on(other, "y", "", "n")}, map[string]string{proxy: whyCarrier}},
 		{"proxy by its port on the host", "tcp://127.0.0.1:2375", "", "", []container.Summary{published, on(other, "y", "", "n")}, map[string]string{proxy: whyCarrier}},

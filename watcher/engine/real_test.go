@@ -231,11 +231,11 @@ func TestRealStopAndRestart(t *testing.T) {
 	cli := realEngine(t)
 	w := newFollow(t)
 	id := launch(t, cli, nil, map[string]string{})
-	w.until(id, status("running"))
+	w.until(id, isSick("healthy")) // by then it takes signals
 	if err := cli.ContainerRestart(t.Context(), id, container.StopOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	lines, _ := w.until(id, func(o *policy.Observation) bool { return o.Status == "running" && o.FinishedAt.After(time.Time{}) })
+	lines, _ := w.until(id, func(o *policy.Observation) bool { return isSick("healthy")(o) && !o.FinishedAt.IsZero() })
 	if err := cli.ContainerStop(t.Context(), id, container.StopOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -266,12 +266,12 @@ func TestRealKill(t *testing.T) {
 	cli := realEngine(t)
 	w := newFollow(t)
 	id := launch(t, cli, nil, map[string]string{})
-	w.until(id, status("running"))
+	before, _ := w.until(id, status("running"))
 	if err := cli.ContainerKill(t.Context(), id, "KILL"); err != nil {
 		t.Fatal(err)
 	}
 	lines, o := w.until(id, status("exited"))
-	w.want(lines, []string{"kill signal=9", "die exit=137"})
+	w.want(append(before, lines...), []string{"create", "start", "kill signal=9", "die exit=137"})
 	if o.ExitCode != 137 || o.OOMKilled {
 		t.Errorf("observed %+v", o)
 	}
@@ -282,12 +282,12 @@ func TestRealHostileLabels(t *testing.T) {
 	cli := realEngine(t)
 	w := newFollow(t)
 	id := launch(t, cli, nil, map[string]string{"signal": "15", "exitCode": "0"})
-	w.until(id, status("running"))
+	before, _ := w.until(id, status("running"))
 	if err := cli.ContainerKill(t.Context(), id, "KILL"); err != nil {
 		t.Fatal(err)
 	}
 	lines, o := w.until(id, status("exited"))
-	w.want(lines, []string{"kill", "die"})
+	w.want(append(before, lines...), []string{"create", "start", "kill", "die"})
 	if o.ExitCode != 137 {
 		t.Errorf("exit code %d, want 137", o.ExitCode)
 	}

@@ -81,7 +81,7 @@ func nameOf(sum container.Summary) string {
 }
 
 // roll asks for an inspect of the watched containers that nobody has looked at
-// for longest: one, or more where there are more than seconds in the period.
+// for longest.
 func (s *session) roll() {
 	watched := 0
 	for _, k := range s.known {
@@ -112,6 +112,10 @@ func (s *session) stalest() *tracked {
 	return oldest
 }
 
+// rollStep is the least time between two rolling inspects; where that is too
+// long a few are sent together, because waking up costs as much as they do.
+const rollStep = 10 * time.Second
+
 // rollEvery spreads one inspect of each watched container over the period.
 func (s *session) rollEvery() time.Duration {
 	n := 0
@@ -120,5 +124,5 @@ func (s *session) rollEvery() time.Duration {
 			n++
 		}
 	}
-	return max(s.o.Rolling/time.Duration(max(n, 1)), time.Second)
+	return max(s.o.Rolling/time.Duration(max(n, 1)), rollStep)
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -256,15 +255,4 @@ func (s *session) list(ctx context.Context) listed {
 		l.err = s.classify("GET /containers/json", l.err)
 	}
 	return l
-}
-
-// watchedIDs are the IDs of all watched containers, sorted.
-func (s *session) watchedIDs() []string {
-	ids := make([]string, 0, len(s.known))
-	for _, id := range slices.Sorted(maps.Keys(s.known)) {
-		if s.known[id].watched {
-			ids = append(ids, id)
-		}
-	}
-	return ids
 }
