@@ -81,6 +81,9 @@ func Launch(t testing.TB, b *Binaries, o Options) *Daemon {
 		if d.proc == nil {
 			return
 		}
+		if t.Failed() {
+			t.Logf("what it took note of:\n%s", d.events())
+		}
 		if _, err := d.end(syscall.SIGTERM); err != nil {
 			t.Errorf("stop defib: %v", err)
 		}
@@ -115,6 +118,17 @@ func (d *Daemon) Again(t testing.TB) {
 		t.Fatalf("start defib: %v", err)
 	}
 	d.proc = p
+}
+
+// events is the event log, for a test that failed.
+func (d *Daemon) events() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, d.binary, "events", "--since", "1h", "--socket", d.Socket).CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("%s%v", out, err)
+	}
+	return string(out)
 }
 
 // cleanEnv is the environment without what would configure defib.
