@@ -186,14 +186,11 @@ func (m *Machine) answered(u *unit, id uint64) {
 
 // outcome takes in what came of an act; a late or foreign one is ignored.
 func (m *Machine) outcome(ev Event) {
-	u := m.units[ev.Unit]
+	u := m.owner(ev)
 	if u == nil || ev.Outcome == nil {
 		return
 	}
-	if u.Ask != nil && u.Ask.ID == ev.Decision {
-		return // its answer comes as an observation, or not at all
-	}
-	if u.Op == nil || u.Op.ID != ev.Decision || !u.Op.Done.IsZero() {
+	if !u.Op.Done.IsZero() {
 		return
 	}
 	op := u.Op
@@ -210,6 +207,19 @@ func (m *Machine) outcome(ev Event) {
 	m.evaluate(u, false)
 }
 
+// owner finds the unit of an outcome, which may have been renamed meanwhile.
+func (m *Machine) owner(ev Event) *unit {
+	if u := m.units[ev.Unit]; u != nil && u.Op != nil && u.Op.ID == ev.Decision {
+		return u
+	}
+	for _, u := range m.units {
+		if u.Op != nil && u.Op.ID == ev.Decision {
+			return u
+		}
+	}
+	return nil
+}
+
 // stuck: SIGKILL did not end it. Nothing more is tried, for each further kill
 // would only queue up behind the first.
 func (m *Machine) stuck(u *unit) {
@@ -220,6 +230,9 @@ func (m *Machine) stuck(u *unit) {
 	m.page(u, "stuck", "Docker could not end it even with SIGKILL: "+u.Op.Text+". A driver or the kernel holds it; look at `dmesg`, and reboot if it stays")
 }
 
+// outcomeBy is how long after its stop timeout an act must have an outcome.
+const outcomeBy = 2 * time.Minute
+
 // inRepair waits for the outcome of the act and then for an inspect that was
 // sent after it.
 func (m *Machine) inRepair(u *unit, fresh bool) {
@@ -227,8 +240,13 @@ func (m *Machine) inRepair(u *unit, fresh bool) {
 	switch {
 	case op.Orphan:
 		m.adopt(u, fresh)
-	case op.Done.IsZero():
+	case op.Done.IsZero() && m.now.Before(op.At.Add(op.Timeout+outcomeBy)):
 		m.become(u, Repairing, acting(op.Verb), op.Rule, u.Reason)
+		u.wake = op.At.Add(op.Timeout + outcomeBy)
+	case op.Done.IsZero(): // it was lost; the world tells what came of the act
+		op.Orphan = true
+		m.touch(u)
+		m.adopt(u, fresh)
 	case fresh && !u.Read.Before(op.Done):
 		m.endOp(u)
 		m.evaluate(u, true)

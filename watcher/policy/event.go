@@ -23,7 +23,7 @@ const (
 	KindOOM         Kind = "oom"
 	KindPause       Kind = "pause"
 	KindUnpause     Kind = "unpause"
-	KindRename      Kind = "rename"
+	KindRename      Kind = "rename" // and Reason: the key of the unit before it
 	KindDestroy     Kind = "destroy"
 	KindOutcome     Kind = "outcome"      // Unit, Decision, Outcome
 	KindCommand     Kind = "command"      // Command

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,10 @@ const undoAfter = 2 * time.Second
 // engineEvent takes in one event of the engine about one container. What
 // people want is read from these, never from an exit code.
 func (m *Machine) engineEvent(ev Event) {
+	if ev.Kind == KindRename && ev.Generation == m.host.Generation {
+		m.renamed(ev)
+		return
+	}
 	u := m.units[ev.Unit]
 	if u == nil || ev.Generation != m.host.Generation || ev.Container != u.Last.Container {
 		return
@@ -25,10 +30,6 @@ func (m *Machine) engineEvent(ev Event) {
 	u.EventRead = later(u.EventRead, ev.Read)
 	if ev.Kind == KindDestroy {
 		m.destroyed(u)
-		return
-	}
-	if ev.Kind == KindRename {
-		m.touch(u)
 		return
 	}
 	if !m.counts(u, ev) {
@@ -63,6 +64,49 @@ func (m *Machine) counts(u *unit, ev Event) bool {
 		return false
 	}
 	return !ev.Replayed || m.host.Engine.Process == ProcessSame
+}
+
+// renamed moves a unit whose name was its identity; Reason is the old key.
+func (m *Machine) renamed(ev Event) {
+	u := m.units[ev.Reason]
+	if u == nil || u.Last.Container != ev.Container || ev.Reason == ev.Unit {
+		return
+	}
+	if old := m.units[ev.Unit]; old != nil {
+		m.forget(old)
+	}
+	m.touch(u) // under its old key: to be forgotten
+	m.leaveDomains(u)
+	m.schedule(u, time.Time{})
+	delete(m.units, u.Key)
+	delete(m.waiting, u.Key)
+	m.rekey(u, ev.Unit)
+	m.units[u.Key] = u
+	m.joinDomains(u)
+	m.touch(u)
+	m.step(u, "renamed", "it was renamed")
+	m.evaluate(u, false)
+}
+
+// rekey follows the new key wherever the old one is written down.
+func (m *Machine) rekey(u *unit, key string) {
+	for i := range m.host.Holds {
+		if h := &m.host.Holds[i]; h.Scope == ScopeUnit && h.Target == u.Key {
+			h.Target = key
+			m.touchHost()
+		}
+	}
+	for _, p := range m.host.Panics {
+		if i := slices.Index(p.Canary, u.Key); i >= 0 {
+			p.Canary[i] = key
+			m.touchHost()
+		}
+	}
+	if in := m.incidents[u.Incident]; in != nil {
+		in.Unit = key
+		m.revise(in)
+	}
+	u.Key, u.Name = key, key
 }
 
 func (m *Machine) destroyed(u *unit) {
@@ -110,7 +154,12 @@ func (m *Machine) ownSignal(op *Op, ev Event) bool {
 	return op.Kills == 1 && late
 }
 
+// isStop reports whether a signal asks a container to end. One that the engine
+// does not tell (Podman) may: if the container ends after it, that was a stop.
 func isStop(signal, configured int) bool {
+	if signal == 0 {
+		return true
+	}
 	if configured == 0 {
 		configured = sigTerm
 	}

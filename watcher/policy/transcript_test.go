@@ -310,6 +310,12 @@ func (p *player) docker(verb, name string, opts map[string]string) {
 		}
 		w.event(b, policy.Event{Kind: policy.KindDestroy})
 		delete(w.boxes, name)
+	case "rename":
+		delete(w.boxes, name)
+		old := policy.Key(b.name, b.labels)
+		b.name = opts["to"]
+		w.boxes[b.name] = b
+		w.event(b, policy.Event{Kind: policy.KindRename, Reason: old})
 	case "recreate":
 		delete(w.boxes, name)
 		fresh := *b

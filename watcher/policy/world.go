@@ -113,7 +113,7 @@ func (m *Machine) synced(ev Event) {
 	}
 	m.host.Synced = true
 	for _, key := range sortedKeys(m.units) {
-		if u := m.units[key]; !u.Seen && u.Gone.IsZero() {
+		if u := m.units[key]; !u.Seen && u.Gone.IsZero() && u.Ask == nil { // with a question open it is there, but unseen
 			m.removed(u)
 		}
 	}
