@@ -294,24 +294,26 @@ func (d *Daemon) UntilClosed(t testing.TB, within time.Duration, name string) po
 	return last
 }
 
-// Acts returns the acts that were decided, in order, oldest first.
-func (d *Daemon) Acts(t testing.TB) []policy.Decision {
+// Decisions returns what was decided, oldest first.
+func (d *Daemon) Decisions(t testing.TB) []policy.Decision {
 	t.Helper()
-	var acts []policy.Decision
+	var out []policy.Decision
 	ctx, cancel := asking(t)
 	defer cancel()
 	err := d.Client.Events(ctx, time.Time{}, "", false, func(l api.Line) error {
-		for _, dec := range l.Decisions {
-			if dec.Verb.Act() {
-				acts = append(acts, dec)
-			}
-		}
+		out = append(out, l.Decisions...)
 		return nil
 	})
 	if err != nil {
 		t.Fatalf("read the events: %v", err)
 	}
-	return acts
+	return out
+}
+
+// Acts returns the acts among the decisions.
+func (d *Daemon) Acts(t testing.TB) []policy.Decision {
+	t.Helper()
+	return slices.DeleteFunc(d.Decisions(t), func(dec policy.Decision) bool { return !dec.Verb.Act() })
 }
 
 // Order gives an operator's order and returns the answer.

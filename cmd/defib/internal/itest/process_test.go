@@ -75,8 +75,7 @@ func TestKilledDuringTheAct(t *testing.T) {
 }
 
 // SIGTERM ends an idle defib at once, and none of its containers.
-func TestSigterm(t *testing.T) {
-	t.Parallel()
+func TestSigterm(t *testing.T) { // not beside other tests: it measures
 	e, r, b := rig(t)
 	e.Run(t, Spec{Name: "web"})
 	d := Start(t, b, Options{Host: e.Host()})
