@@ -2,6 +2,7 @@ package itest
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -78,7 +79,7 @@ func newTap(b *testing.B, engine string) *tap {
 			if err != nil {
 				return
 			}
-			p.wg.Go(func() { p.serve(c) })
+			p.wg.Go(func() { p.serve(b.Context(), c) })
 		}
 	})
 	return p
@@ -94,8 +95,8 @@ func (p *tap) close() {
 	p.wg.Wait()
 }
 
-func (p *tap) serve(c net.Conn) {
-	engine, err := net.Dial("unix", p.engine)
+func (p *tap) serve(ctx context.Context, c net.Conn) {
+	engine, err := (&net.Dialer{}).DialContext(ctx, "unix", p.engine)
 	if err != nil {
 		_ = c.Close()
 		return

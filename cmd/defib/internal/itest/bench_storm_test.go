@@ -15,7 +15,7 @@ func BenchmarkStorm(b *testing.B) {
 
 func storms(b *testing.B, kind string, env ...string) {
 	b.Helper()
-	const n, rounds, atATime = 50, 3, 16
+	const n, rounds, atATime = 50, 5, 16
 	k := newBench(b)
 	r := k.e.Record(b)
 	k.run(b, n, env...)
@@ -30,8 +30,6 @@ func storms(b *testing.B, kind string, env ...string) {
 			if who.name == defib.name {
 				canary.addTime(s.canary, time.Second)
 			}
-			b.Logf("%s: all after %.2f s; %d at once, the first of them well %.2f s after its kill; then a pause until %.2f s",
-				who.name, s.all.Seconds(), s.first, s.canary.Seconds(), s.second.Seconds())
 		}
 	}
 	low, own := took[floor.name], took[defib.name]
@@ -47,12 +45,9 @@ func storms(b *testing.B, kind string, env ...string) {
 }
 
 // storm is what came of one: how long after the first unhealthy event all were
-// restarted; how many were stopped before the first of these was well; its
-// time from kill to healthy; and when the next one was stopped after it.
-type storm struct {
-	all, canary, second time.Duration
-	first               int
-}
+// restarted, and the time from kill to healthy of the first that was healthy
+// again, which was the canary if there was one.
+type storm struct{ all, canary time.Duration }
 
 func (k *bench) storm(b *testing.B, r *Recorder, who contestant) storm {
 	b.Helper()
@@ -74,27 +69,16 @@ func (k *bench) storm(b *testing.B, r *Recorder, who contestant) storm {
 
 const well = "health_status: healthy"
 
-func (k *bench) measure(r *Recorder, from time.Time) (s storm) {
+func (k *bench) measure(r *Recorder, from time.Time) storm {
 	var began, ended, healed, killed time.Time
-	var kills []time.Time
 	for _, x := range k.boxes {
 		seen := firsts(r, x.Name, from)
 		began, ended = earlier(began, seen[sick]), later(ended, seen["restart"])
-		kills = append(kills, seen["kill"])
-		if earlier(healed, seen[well]) != healed {
-			healed, killed = seen[well], seen["kill"]
+		if healed = earlier(healed, seen[well]); healed.Equal(seen[well]) {
+			killed = seen["kill"]
 		}
 	}
-	var second time.Time
-	for _, at := range kills {
-		if at.Before(healed) {
-			s.first++
-		} else {
-			second = earlier(second, at)
-		}
-	}
-	s.all, s.canary, s.second = ended.Sub(began), healed.Sub(killed), second.Sub(began)
-	return s
+	return storm{all: ended.Sub(began), canary: healed.Sub(killed)}
 }
 
 func earlier(a, b time.Time) time.Time {
