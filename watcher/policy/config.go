@@ -11,6 +11,9 @@ import (
 type Config struct {
 	All     bool `json:"all"`     // watch every container that did not opt out, for "unhealthy" only
 	Observe bool `json:"observe"` // decide and say, never act
+	// Sources says where a value that is not the default came from, by its
+	// name in JSON: "config.yaml:12", "--observe", "DEFIB_ALL".
+	Sources map[string]string `json:"sources,omitempty"`
 
 	StartSeconds time.Duration `json:"start_seconds"`   // a container without a check is up after it
 	UnhealthyFor time.Duration `json:"unhealthy_for"`   // how long a GPU container must stay unhealthy before the act

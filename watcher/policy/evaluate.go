@@ -200,7 +200,16 @@ func (m *Machine) isDockers(u *unit, fresh bool) {
 		return
 	}
 	m.become(u, Backoff, "by docker", "by_docker", exitText(u)+"; Docker's restart policy starts it again")
+	if fresh {
+		u.wake = m.now.Add(dockerLook)
+		return
+	}
+	m.ask(u, "look_again", "a start by Docker that fails is final, and no event tells of it", false)
+	u.wake = u.Ask.Until
 }
+
+// dockerLook is how often a container in Docker's own backoff is looked at.
+const dockerLook = 5 * time.Second
 
 // failed handles a failed verdict: count it, wait for its time, pass the gate.
 func (m *Machine) failed(u *unit, v verdict, fresh bool) {

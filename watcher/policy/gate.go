@@ -182,14 +182,16 @@ func (m *Machine) purse() float64 {
 func (m *Machine) rate() float64 { return m.purse() / m.cfg.BudgetWindow.Seconds() }
 
 func (m *Machine) refill() {
-	h := &m.host
-	if h.TokensAt.IsZero() {
-		h.Tokens = m.purse()
-	} else {
-		h.Tokens = min(m.purse(), h.Tokens+m.now.Sub(h.TokensAt).Seconds()*m.rate())
-	}
-	h.TokensAt = m.now
+	m.host.Tokens, m.host.TokensAt = m.tokens(), m.now
 	m.touchHost()
+}
+
+// tokens is what the bucket holds now; it is full at first.
+func (m *Machine) tokens() float64 {
+	if m.host.TokensAt.IsZero() {
+		return m.purse()
+	}
+	return min(m.purse(), m.host.Tokens+m.now.Sub(m.host.TokensAt).Seconds()*m.rate())
 }
 
 func (m *Machine) spend() {

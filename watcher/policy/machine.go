@@ -77,7 +77,7 @@ func Restore(cfg Config, saved Snapshot) *Machine {
 
 // Snapshot returns the whole state.
 func (m *Machine) Snapshot() Snapshot {
-	host := m.Host()
+	host := m.hostCopy()
 	host.Now = m.now
 	s := Snapshot{Host: host}
 	for _, key := range slices.Sorted(maps.Keys(m.units)) {
@@ -114,7 +114,7 @@ func copied[T any](p *T) *T {
 func (m *Machine) Changes() Changes {
 	var c Changes
 	if m.dirty.host {
-		host := m.Host()
+		host := m.hostCopy()
 		host.Now, host.Others = m.now, nil // the next connection tells the others again
 		c.Host = &host
 		m.dirty.host = false

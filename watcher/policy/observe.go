@@ -209,7 +209,7 @@ func (m *Machine) starter(u *unit, prev *Observation, back bool) string {
 		return byAway
 	case op != nil && op.Verb != VerbStop && prev.Container == u.Last.Container && op.Restarts < 2:
 		return byDefib
-	case prev.Container == u.Last.Container && u.Last.RestartCount > prev.RestartCount:
+	case prev.Container == u.Last.Container && dockers(prev, &u.Last):
 		return byDocker
 	case u.EngineHit:
 		return byEngine
@@ -217,6 +217,13 @@ func (m *Machine) starter(u *unit, prev *Observation, back bool) string {
 		return byAway
 	}
 	return bySomebody
+}
+
+// dockers reports whether Docker's policy began the run: it raises the count
+// when it takes a container into its backoff, or, seen late, since then. A
+// start by anybody else sets the count to 0.
+func dockers(prev, o *Observation) bool {
+	return o.RestartCount > prev.RestartCount || prev.Restarting && o.RestartCount > 0 && o.RestartCount == prev.RestartCount
 }
 
 // endRun settles the books of the incarnation before.

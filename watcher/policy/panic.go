@@ -233,7 +233,7 @@ func (m *Machine) keepCanaries(p *Panic) []string {
 	kept := slices.DeleteFunc(slices.Clone(p.Canary), func(key string) bool {
 		u := m.units[key]
 		return u == nil || !u.Gone.IsZero() || u.WantDown || u.Stop != nil || u.Last.Paused ||
-			!proving(u) && (u.Failure == nil || m.heldOtherwise(u))
+			m.heldOtherwise(u) || !proving(u) && u.Failure == nil
 	})
 	if len(kept) != len(p.Canary) {
 		m.touchHost()

@@ -35,6 +35,7 @@ func (p *Policy) Everything() bool { return p.Via == ViaEnable }
 // resolver reads labels one by one and notes where each value came from.
 type resolver struct {
 	labels   map[string]string
+	sources  map[string]string // of the configuration
 	settings []Setting
 	warnings []string
 }
@@ -42,7 +43,7 @@ type resolver struct {
 // Resolve works out the policy of a container, with the source of each value
 // and a warning for every label that makes no sense.
 func (c Config) Resolve(o *Observation) (Policy, []Setting, []string) {
-	r := &resolver{labels: o.Labels}
+	r := &resolver{labels: o.Labels, sources: c.Sources}
 	p := Policy{}
 	p.Via, _ = c.OptIn(o.Labels)
 	r.optedIn(p.Via)
@@ -60,7 +61,7 @@ func (c Config) Resolve(o *Observation) (Policy, []Setting, []string) {
 }
 
 func (r *resolver) set(name, value, label string) {
-	source := "built-in"
+	source := r.source(name)
 	if label != "" {
 		source = "label " + label
 	}
@@ -70,9 +71,18 @@ func (r *resolver) set(name, value, label string) {
 func (r *resolver) optedIn(via string) {
 	s := Setting{Name: "opted in by", Value: via, Source: "label " + via}
 	if via == ViaAll {
-		s.Source = "the daemon's configuration"
+		s.Source = r.sourceOr("all", "--all")
 	}
 	r.settings = append(r.settings, s)
+}
+
+func (r *resolver) source(name string) string { return r.sourceOr(name, "built-in") }
+
+func (r *resolver) sourceOr(name, otherwise string) string {
+	if s := r.sources[name]; s != "" {
+		return s
+	}
+	return otherwise
 }
 
 func (r *resolver) warn(label, problem string) {
@@ -82,8 +92,8 @@ func (r *resolver) warn(label, problem string) {
 func (r *resolver) mode(observe bool) (Mode, string) {
 	switch v := strings.ToLower(strings.TrimSpace(r.labels["defib.mode"])); {
 	case observe:
-		r.settings = append(r.settings, Setting{Name: "mode", Value: "observe", Source: "--observe"})
-		return ModeObserve, "defib runs with --observe"
+		r.settings = append(r.settings, Setting{Name: "mode", Value: "observe", Source: r.sourceOr("observe", "--observe")})
+		return ModeObserve, "defib runs in observe mode (" + r.sourceOr("observe", "--observe") + ")"
 	case v == "observe":
 		r.set("mode", v, "defib.mode")
 		return ModeObserve, "its label defib.mode=observe says so"

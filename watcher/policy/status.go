@@ -8,8 +8,14 @@ import (
 	"time"
 )
 
-// Host returns what is known of the host.
+// Host returns what is known of the host, with the budget as it is now.
 func (m *Machine) Host() Host {
+	h := m.hostCopy()
+	h.Tokens, h.TokensAt = m.tokens(), m.now
+	return h
+}
+
+func (m *Machine) hostCopy() Host {
 	h := m.host
 	h.Holds, h.Panics = slices.Clone(h.Holds), slices.Clone(h.Panics)
 	for i := range h.Panics {

@@ -269,9 +269,7 @@ func (w *world) start(b *box, byPolicy bool) string {
 		return b.startErr
 	}
 	b.run++
-	if byPolicy {
-		b.restarts++
-	} else {
+	if !byPolicy {
 		b.restarts, b.backoff = 0, 0
 	}
 	b.status, b.err, b.oom, b.code, b.manual, b.paused, b.hasRun = "running", "", false, 0, false, false, true
@@ -337,6 +335,7 @@ func (w *world) exit(b *box, code int, signalled bool) {
 			b.backoff = min(2*b.backoff, time.Minute)
 		}
 		b.status = "restarting"
+		b.restarts++
 		run := b.run
 		w.after(b.backoff, func() {
 			if b.run == run && b.status == "restarting" {
