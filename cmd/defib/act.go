@@ -153,8 +153,8 @@ func done(o api.Order, got api.Answer, name string) string {
 		return sentenceOf(got.Text, string(o.Order)+": done")
 	}
 	text := fmt.Sprintf("%s: %s in %s.", name, verb, span(got.Took.Round(100*time.Millisecond)))
-	if got.Unit != nil && o.Order == policy.OrderRestart {
-		text += " It is " + stateWord(*got.Unit) + "; `defib status -w` shows how it goes."
+	if o.Order == policy.OrderRestart {
+		text += " `defib status -w` shows how it comes up."
 	}
 	return text
 }

@@ -45,14 +45,14 @@ func TestOrders(t *testing.T) {
 			[]string{"restart", "-y", "lama"},
 			"", act, outcome7(policy.OutcomeOK, ""),
 			policy.Command{Order: policy.OrderRestart, Unit: "lama"},
-			"lama: restarted in 0s. It is FATAL; `defib status -w` shows how it goes.\n", "", 0,
+			"lama: restarted in 0s. `defib status -w` shows how it comes up.\n", "", 0,
 		},
 		{
 			"restart, asked",
 			[]string{"restart", "--force", "--why", "new model", "lama"},
 			"yes\n", act, outcome7(policy.OutcomeOK, ""),
 			policy.Command{Order: policy.OrderRestart, Unit: "lama", Force: true, Why: "new model"},
-			"lama: restarted in 0s. It is FATAL; `defib status -w` shows how it goes.\n",
+			"lama: restarted in 0s. `defib status -w` shows how it comes up.\n",
 			"lama is FATAL since 6m, health unhealthy. Restart it? [y/N] ", 0,
 		},
 		{
@@ -151,7 +151,7 @@ func TestOrders(t *testing.T) {
 func TestDone(t *testing.T) {
 	u := policy.Status{Name: "web", State: policy.Starting}
 	got := done(api.Order{Command: policy.Command{Order: policy.OrderRestart}}, api.Answer{Took: 1234 * time.Millisecond, Unit: &u}, "web")
-	if want := "web: restarted in 1.2s. It is STARTING; `defib status -w` shows how it goes."; got != want {
+	if want := "web: restarted in 1.2s. `defib status -w` shows how it comes up."; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := done(api.Order{Command: policy.Command{Order: policy.OrderStop}}, api.Answer{Took: 10 * time.Second, Unit: &u}, "web"); got != "web: stopped in 10s." {

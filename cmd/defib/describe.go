@@ -93,7 +93,7 @@ func (p *page) unit(d api.Unit) {
 	p.line("Next:", nextWord(p.now, u))
 	p.line("Pages:", pages(p.now, u))
 	p.line("Incident:", u.Incident)
-	p.line("Health:", u.Health)
+	p.line("Health:", strings.TrimPrefix(u.Health, "—"))
 	p.line("Last check:", u.HealthOutput)
 	p.line("Last exit:", lastExit(p.now, u.LastExit))
 	p.line("Restarts:", restarts(u))

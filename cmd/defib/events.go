@@ -55,7 +55,7 @@ func (a *app) events(ctx context.Context, name string, back time.Duration, follo
 	if asJSON {
 		enc := json.NewEncoder(a.out)
 		enc.SetEscapeHTML(false)
-		each = func(l api.Line) error { return enc.Encode(l) } //nolint:musttag // policy.Config in it goes by its Go names
+		each = func(l api.Line) error { return enc.Encode(l) }
 	}
 	err := c.Events(ctx, time.Now().Add(-back), name, follow, each)
 	switch {

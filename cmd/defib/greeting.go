@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,14 +38,15 @@ type greeting struct {
 	clean func(string) string
 }
 
-// say waits until every container has been looked at, then speaks once: in
-// plain text, or in one line of the log.
-func (g *greeting) say(ctx context.Context, text bool) {
+// say waits until every container has been looked at, notes that there was
+// contact, then speaks once: in plain text, or in one line of the log.
+func (g *greeting) say(ctx context.Context, text bool, contact *atomic.Bool) {
 	g.log.Info("defib starts", "socket", g.s.Socket, "state_dir", g.s.StateDir, "host", g.s.Host, "observe", g.s.Config.Policy.Observe)
 	v := g.synced(ctx)
 	if v == nil {
 		return
 	}
+	contact.Store(true)
 	if text {
 		fmt.Fprint(g.out, g.page(v))
 	} else {
@@ -81,7 +83,7 @@ func (g *greeting) attrs(v *watcher.View) []any {
 		watched = append(watched, g.clean(u.Name))
 	}
 	for _, o := range first(v.Host.Others) {
-		others = append(others, g.clean(o.Name+": "+o.Why))
+		others = append(others, cut(g.clean(o.Name+": "+o.Why), lastMax))
 	}
 	for _, h := range first(v.Host.Engine.Healers) {
 		healers = append(healers, g.clean(healer(h)))
@@ -98,7 +100,9 @@ func first[T any](list []T) []T { return list[:min(len(list), greetMax)] }
 // page is the greeting for people.
 func (g *greeting) page(v *watcher.View) string {
 	var b strings.Builder
-	line := func(format string, args ...any) { b.WriteString(g.clean(fmt.Sprintf(format, args...)) + "\n") }
+	line := func(format string, args ...any) {
+		b.WriteString(cut(g.clean(fmt.Sprintf(format, args...)), lastMax) + "\n")
+	}
 	more := func(n int) {
 		if n > greetMax {
 			line("    … and %d more: defib status -a", n-greetMax)
@@ -144,5 +148,5 @@ func modeNote(v *watcher.View, u policy.Status) string {
 	if u.Mode == policy.ModeAct || v.Observe {
 		return ""
 	}
-	return ", only observed: " + strings.Join(u.WhyNot, "; ")
+	return "; " + strings.Join(u.WhyNot, "; ")
 }

@@ -141,7 +141,7 @@ func TestEvents(t *testing.T) {
 	out, errs, code = d.run(t, "events", "-f", "-o", "json")
 	var last api.Line
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	err := json.Unmarshal([]byte(lines[len(lines)-1]), &last) //nolint:musttag // policy.Config in it goes by its Go names
+	err := json.Unmarshal([]byte(lines[len(lines)-1]), &last)
 	if err != nil || len(lines) != 17 || last.Lost != 2 || last.Version != 1 {
 		t.Errorf("got %d lines, the last %+v, %v", len(lines), last, err)
 	}

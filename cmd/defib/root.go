@@ -14,6 +14,7 @@ import (
 	"github.com/defib-dev/defib/cmd/defib/internal/api"
 	"github.com/defib-dev/defib/cmd/defib/internal/config"
 	"github.com/defib-dev/defib/cmd/defib/internal/suggest"
+	"github.com/defib-dev/defib/watcher/engine"
 	"github.com/defib-dev/defib/watcher/mask"
 )
 
@@ -215,6 +216,7 @@ func (a *app) classify(err error) (code int, hint string) {
 	var unknown *api.UnknownError
 	var denied *api.PermissionError
 	var refused *api.RefusedError
+	var engineDenied *engine.PermissionError
 	switch {
 	case errors.As(err, &coded):
 		return coded.code, coded.hint
@@ -226,6 +228,8 @@ func (a *app) classify(err error) (code int, hint string) {
 		return exitUnreachable, unknown.Hint
 	case errors.As(err, &denied):
 		return exitPermission, denied.Hint
+	case errors.As(err, &engineDenied):
+		return exitPermission, ""
 	case errors.As(err, &refused):
 		return exitFailed, refused.Hint
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,8 +69,11 @@ func (a *app) serve(ctx context.Context, s config.Settings) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	first := &firstContact{Source: eng, refused: stop}
 	w := watcher.New(watcher.Options{
-		Machine: policy.Restore(s.Config.Policy, saved), Journal: jr, Sources: []watcher.Source{eng},
+		Machine: policy.Restore(s.Config.Policy, saved), Journal: jr, Sources: []watcher.Source{first},
 		Executor: actions.New(actions.Options{Engine: docker(eng), Inspect: eng.Inspect, Mask: masker, Log: log, Now: now}),
 		Log:      log, Now: now, BootID: bootID(), Observe: s.Config.Policy.Observe,
 		HoldFile: holdFile(s),
@@ -79,17 +83,37 @@ func (a *app) serve(ctx context.Context, s config.Settings) error {
 		return err
 	}
 	srv := api.New(api.Options{Loop: w, Archive: archive{jr, s.StateDir}, Log: log, Now: now, Build: build()})
-
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	hello := &greeting{w: w, s: s, log: log, out: a.err, clean: masker.Line}
 	var owned sync.WaitGroup
-	var served error
-	owned.Go(func() { served = srv.Serve(ctx, ln); stop() })
-	owned.Go(func() { (&greeting{w: w, s: s, log: log, out: a.err, clean: masker.Line}).say(ctx, a.textLogs(s)) })
+	owned.Go(func() { stop(srv.Serve(ctx, ln)) })
+	owned.Go(func() { hello.say(ctx, a.textLogs(s), &first.made) })
 	err = w.Run(ctx)
-	stop()
+	stop(nil)
 	owned.Wait()
-	return errors.Join(err, served, jr.Close())
+	if why := context.Cause(ctx); !errors.Is(why, context.Canceled) {
+		err = errors.Join(err, why)
+	}
+	return errors.Join(err, jr.Close())
+}
+
+// firstContact ends defib when the engine can never be used as things stand:
+// it refuses us, or is of the wrong age. One that is absent is waited for, and
+// once there was contact everything is.
+type firstContact struct {
+	watcher.Source
+	refused func(error)
+	made    atomic.Bool
+}
+
+// Watch implements [watcher.Source].
+func (f *firstContact) Watch(ctx context.Context, out chan<- policy.Event) error {
+	err := f.Source.Watch(ctx, out)
+	var denied *engine.PermissionError
+	var age *engine.VersionError
+	if !f.made.Load() && (errors.As(err, &denied) || errors.As(err, &age)) {
+		f.refused(err)
+	}
+	return err
 }
 
 // archive is the journal as the commands read it.

@@ -91,7 +91,7 @@ const (
 type Answer struct {
 	Version   int               `json:"version"`
 	Result    Result            `json:"result"`
-	Text      string            `json:"text"` // one or more sentences
+	Text      string            `json:"text"` // a sentence
 	Took      time.Duration     `json:"took_ns,omitempty"`
 	Decisions []policy.Decision `json:"decisions,omitempty"`
 	Unit      *policy.Status    `json:"unit,omitempty"` // after it

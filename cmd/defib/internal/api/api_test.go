@@ -38,6 +38,7 @@ func TestFind(t *testing.T) {
 		{"redis", "", "redis is not watched: no label|`defib status -a` shows all that is not watched"},
 		{"beef", "", "redis is not watched: no label|`defib status -a` shows all that is not watched"},
 		{"", "", "no watched container is called \"\"|`defib status -a` lists what there is"},
+		{"redsi", "", "no watched container is called \"redsi\"|did you mean redis?"},
 		{"postgres-main", "", "no watched container is called \"postgres-main\"|`defib status -a` lists what there is"},
 	} {
 		u, err := Find(units, others, c.name)

@@ -131,7 +131,7 @@ func (c *Client) Events(ctx context.Context, since time.Time, unit string, follo
 	dec := json.NewDecoder(resp.Body)
 	for {
 		var line Line
-		err := dec.Decode(&line) //nolint:musttag // policy.Config in it goes by its Go names
+		err := dec.Decode(&line)
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil

@@ -168,7 +168,7 @@ func (t *track) waiting() bool {
 }
 
 func (t *track) answer(v *watcher.View) Answer {
-	a := Answer{Version: Version, Result: Done, Took: t.took, Decisions: t.decisions, Text: strings.Join(t.notes, " ")}
+	a := Answer{Version: Version, Result: Done, Took: t.took, Decisions: t.decisions, Text: strings.Join(t.notes, "; ")}
 	switch {
 	case t.refusal != "":
 		a.Result, a.Text = Refused, t.refusal

@@ -59,9 +59,12 @@ func unknown(units []policy.Status, others []policy.Other, name string) error {
 			}
 		}
 	}
-	names := make([]string, 0, 2*len(units))
+	names := make([]string, 0, 2*len(units)+len(others))
 	for _, u := range units {
 		names = append(names, u.Name)
+	}
+	for _, o := range others {
+		names = append(names, o.Name)
 	}
 	for _, u := range units {
 		names = append(names, u.Key)

@@ -41,6 +41,9 @@ func TestEveryNumberHasAKey(t *testing.T) {
 	}
 	v := reflect.ValueOf(&cfg.Policy).Elem()
 	for i := range v.NumField() {
+		if v.Type().Field(i).Name == "Sources" {
+			continue // says where the others came from
+		}
 		if !reached[v.Field(i).Addr().Interface()] {
 			t.Errorf("no key sets policy.Config.%s", v.Type().Field(i).Name)
 		}

@@ -59,7 +59,20 @@ func Resolve(in Input) (Settings, error) {
 	if v, src := in.get("socket-group", nil); v != "" {
 		s.Config.API.Group, s.Sources["api.group"] = v, src
 	}
+	s.Config.Policy.Sources = s.Sources.ofPolicy()
 	return s, errors.Join(errs...)
+}
+
+// ofPolicy are the sources of the policy's values, by their names there.
+func (s Sources) ofPolicy() map[string]string {
+	out := map[string]string{}
+	for key, source := range s {
+		section, name, _ := strings.Cut(key, ".")
+		if section == "policy" || section == "watch" {
+			out[name] = source
+		}
+	}
+	return out
 }
 
 // get looks a setting up in the flags, then in the environment, and notes its

@@ -161,6 +161,10 @@ func TestShowIsLoadable(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
+	if want := "flag --observe"; s.Config.Policy.Sources["observe"] != want {
+		t.Errorf("source of observe: got %q, want %q", s.Config.Policy.Sources["observe"], want)
+	}
+	s.Config.Policy.Sources = nil // where a value came from is not part of what is shown
 	if d := cmp.Diff(s.Config, got); d != "" {
 		t.Error(d)
 	}
