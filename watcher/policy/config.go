@@ -107,8 +107,18 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %d must be at least 1", p.name, p.value))
 		}
 	}
-	if c.Cap < c.Base {
-		errs = append(errs, fmt.Errorf("backoff_cap: %v is shorter than backoff_base %v", c.Cap, c.Base))
+	ranges := []struct {
+		most, least string
+		max, min    time.Duration
+	}{
+		{"backoff_cap", "backoff_base", c.Cap, c.Base}, {"useful_max", "useful_min", c.UsefulMax, c.UsefulMin},
+		{"fatal_retry_max", "fatal_retry", c.FatalMax, c.FatalRetry}, {"canary_max", "canary_every", c.CanaryMax, c.CanaryEvery},
+		{"gpu_startup_deadline_max", "gpu_startup_deadline", c.GPUCap, c.GPUDeadline},
+	}
+	for _, r := range ranges {
+		if r.max < r.min {
+			errs = append(errs, fmt.Errorf("%s: %v is shorter than %s %v", r.most, r.max, r.least, r.min))
+		}
 	}
 	return errors.Join(errs...)
 }

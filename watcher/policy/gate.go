@@ -109,10 +109,16 @@ func (m *Machine) expireHolds() {
 }
 
 func holdTarget(h Hold) string {
-	if h.Scope == ScopeHost {
+	switch h.Scope {
+	case ScopeHost:
 		return "the host"
+	case ScopeUnit:
+		return "container " + h.Target
+	case ScopeGPU:
+		return "GPU " + h.Target
+	default:
+		return string(h.Scope) + " " + h.Target
 	}
-	return string(h.Scope) + " " + h.Target
 }
 
 // dependency: a unit whose declared dependency is not up is not to blame.
