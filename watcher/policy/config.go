@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"errors"
-	"fmt"
-	"time"
-)
+import "time"
 
 // Config is every number that the policy stands on, and what it watches.
 // [Default] gives the value of each and the comment its unit and meaning.
@@ -62,63 +58,4 @@ func Default() Config {
 		Settle: 30 * time.Second, SettleBoot: 120 * time.Second, HoldFor: 24 * time.Hour,
 		AbsentTTL: 10 * time.Minute, DockerPage: 5 * time.Minute,
 	}
-}
-
-// Validate returns every problem at once, each as "name: what is wrong".
-func (c Config) Validate() error {
-	var errs []error
-	positive := []struct {
-		name  string
-		value time.Duration
-	}{
-		{"start_seconds", c.StartSeconds},
-		{"backoff_base", c.Base},
-		{"backoff_cap", c.Cap},
-		{"useful_min", c.UsefulMin},
-		{"useful_max", c.UsefulMax},
-		{"decay_every", c.DecayEvery},
-		{"fatal_retry", c.FatalRetry},
-		{"fatal_retry_max", c.FatalMax},
-		{"page_after", c.PageAfter},
-		{"stateful_stop_timeout", c.StatefulStop},
-		{"gpu_startup_deadline", c.GPUDeadline},
-		{"gpu_startup_deadline_max", c.GPUCap},
-		{"confirm_stop", c.Confirm},
-		{"panic_window", c.PanicWindow},
-		{"canary_every", c.CanaryEvery},
-		{"canary_max", c.CanaryMax},
-		{"budget_window", c.BudgetWindow},
-		{"gpu_slot_max", c.SlotMax},
-		{"hold_for", c.HoldFor},
-		{"absent_ttl", c.AbsentTTL},
-		{"docker_page_after", c.DockerPage},
-	}
-	for _, p := range positive {
-		if p.value <= 0 {
-			errs = append(errs, fmt.Errorf("%s: %v must be longer than 0s", p.name, p.value))
-		}
-	}
-	counts := []struct {
-		name  string
-		value int
-	}{{"start_retries", c.StartRetries}, {"budget_min", c.BudgetMin}, {"gpu_budget", c.GPUBudget}, {"max_parallel", c.MaxParallel}}
-	for _, p := range counts {
-		if p.value < 1 {
-			errs = append(errs, fmt.Errorf("%s: %d must be at least 1", p.name, p.value))
-		}
-	}
-	ranges := []struct {
-		most, least string
-		max, min    time.Duration
-	}{
-		{"backoff_cap", "backoff_base", c.Cap, c.Base}, {"useful_max", "useful_min", c.UsefulMax, c.UsefulMin},
-		{"fatal_retry_max", "fatal_retry", c.FatalMax, c.FatalRetry}, {"canary_max", "canary_every", c.CanaryMax, c.CanaryEvery},
-		{"gpu_startup_deadline_max", "gpu_startup_deadline", c.GPUCap, c.GPUDeadline},
-	}
-	for _, r := range ranges {
-		if r.max < r.min {
-			errs = append(errs, fmt.Errorf("%s: %v is shorter than %s %v", r.most, r.max, r.least, r.min))
-		}
-	}
-	return errors.Join(errs...)
 }
