@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -25,6 +26,9 @@ func (m *Machine) newFailure(u *unit, v verdict) *Failure {
 		f.Due = later(f.Due, m.now.Add(u.policy.UnhealthyFor))
 	}
 	u.Failure = f
+	if !u.Last.Running && !u.Slot.IsZero() {
+		u.Slot, m.kick = time.Time{}, true
+	}
 	m.canaryFailed(u)
 	m.open(u, v.rule, v.text, LevelInfo)
 	m.step(u, v.rule, v.text)
@@ -64,6 +68,9 @@ func (m *Machine) held(u *unit, f *Failure, h Hold, again time.Time) {
 	}
 	m.become(u, Held, string(h.Reason), rule, text)
 	m.waiting[u.Key] = u
+	if parent := m.units[h.Target]; h.Reason == HoldDependency && parent != nil {
+		m.adoptChild(parent.Incident, u)
+	}
 	u.wake, f.Again = again, again
 	if u.Ask != nil && u.Ask.ForAct {
 		u.Ask.ForAct = false
@@ -121,7 +128,7 @@ func (m *Machine) act(u *unit, verb Verb, rule, reason string, p price) {
 	if u.Op.Charged {
 		m.charge(u)
 	}
-	if u.Giveup != nil && u.Giveup.Open {
+	if u.Giveup != nil && u.Giveup.Open && verb != VerbStop {
 		u.Giveup.N++
 		u.Giveup.Retry = time.Time{}
 	}
@@ -310,7 +317,8 @@ func (m *Machine) endOp(u *unit) {
 	}
 	switch {
 	case op.Verb != VerbStop:
-		u.Ours = !u.Last.Running
+		moved := !u.Last.StartedAt.Equal(op.StartedAt)
+		u.Ours = !u.Last.Running && !(op.Orphan && moved) // it did start it; its end is not ours
 	case op.Operator:
 		u.WantDown = true
 	case op.Rule == "honour_stop":
@@ -327,5 +335,15 @@ func (m *Machine) keepEvidence(u *unit, e *Evidence) {
 	if in := m.incidents[u.Incident]; in != nil && e != nil {
 		in.Evidence = e
 		m.revise(in)
+	}
+}
+
+// unstick: it has ended after all.
+func (m *Machine) unstick(u *unit) {
+	n := len(m.host.Holds)
+	m.host.Holds = slices.DeleteFunc(slices.Clone(m.host.Holds), func(h Hold) bool { return h.Reason == HoldStuck && h.Target == u.Key })
+	if len(m.host.Holds) != n {
+		m.kick = true
+		m.touchHost()
 	}
 }

@@ -145,7 +145,7 @@ func (m *Machine) charge(u *unit) {
 	}
 	if len(u.Repairs) >= throttleAt {
 		if !u.Throttled {
-			m.page(u, "throttled", "it was repaired "+itoa(len(u.Repairs))+" times within 24 h; from now on at most once in "+span(throttleEvery))
+			m.page(u, "throttled", "it was restarted "+itoa(len(u.Repairs))+" times within 24 h; from now on defib does so at most once in "+span(throttleEvery))
 		}
 		u.Throttled = true
 	}

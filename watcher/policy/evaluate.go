@@ -83,8 +83,8 @@ func (m *Machine) become(u *unit, s State, detail, rule, reason string) {
 // rest enters a state in which nothing is wrong and nothing is to be done.
 func (m *Machine) rest(u *unit, s State, detail, rule, reason string) {
 	m.become(u, s, detail, rule, reason)
-	if u.Failure != nil || u.Canary || !u.Slot.IsZero() {
-		u.Failure, u.Canary, u.Slot, u.Freed = nil, false, time.Time{}, false
+	if u.Failure != nil || !u.Slot.IsZero() {
+		u.Failure, u.Slot, u.Freed = nil, time.Time{}, false
 		m.kick = true
 		m.touch(u)
 	}
@@ -176,10 +176,8 @@ func (m *Machine) isDown(u *unit, v verdict) {
 	if v.rule == "exited_unwatched" && u.Rule != v.rule {
 		m.open(u, v.rule, v.text, LevelWarn)
 		m.warn(u)
-		m.note(u, v.rule, v.text)
 	}
-	end, why := "stopped", v.text
-	m.closeIncident(u, end, why)
+	m.closeIncident(u, "stopped", v.text)
 	m.rest(u, Stopped, "", v.rule, v.text)
 }
 

@@ -10,6 +10,7 @@ import (
 const (
 	sigTerm = 15
 	sigKill = 9
+	sigInt  = 2 // Ctrl-C at an attached docker run
 )
 
 // undoAfter is how long our own restart may go on bringing a second restart
@@ -122,7 +123,7 @@ func (m *Machine) killed(u *unit, ev Event) {
 		return
 	}
 	if op := u.Op; op != nil && op.Verb != VerbStart && !op.Orphan && op.Done.IsZero() {
-		if m.ownSignal(op, ev) {
+		if m.ownSignal(u, op, ev) {
 			return
 		}
 		op.Foreign = true
@@ -134,15 +135,15 @@ func (m *Machine) killed(u *unit, ev Event) {
 	}
 	grace := max(stopTimeout(u), time.Minute) + 10*time.Second
 	if u.Stop == nil {
-		u.Stop = &StopSeen{At: m.now, Signal: ev.Signal, Generation: m.host.Generation}
+		u.Stop = &StopSeen{At: m.now, Generation: m.host.Generation}
 	}
-	u.Stop.Until = m.now.Add(grace)
+	u.Stop.Until, u.Stop.Engine = m.now.Add(grace), ev.EngineTime
 }
 
 // ownSignal counts a stop signal during our own act. A restart sends one stop
 // signal and, at the end of the timeout, one SIGKILL; any more is a person's.
-func (m *Machine) ownSignal(op *Op, ev Event) bool {
-	if ev.Signal != sigKill {
+func (m *Machine) ownSignal(u *unit, op *Op, ev Event) bool {
+	if ev.Signal != sigKill || u.Last.StopSignal == sigKill && op.Terms == 0 {
 		op.Terms++
 		if op.Terms == 1 {
 			op.TermAt = ev.EngineTime
@@ -163,7 +164,7 @@ func isStop(signal, configured int) bool {
 	if configured == 0 {
 		configured = sigTerm
 	}
-	return signal == configured || signal == sigTerm || signal == sigKill
+	return signal == configured || signal == sigTerm || signal == sigKill || signal == sigInt
 }
 
 func (m *Machine) died(u *unit, ev Event) {
@@ -234,9 +235,21 @@ func (m *Machine) stopStands(u *unit) bool {
 		u.wake = at
 		return true
 	}
+	if s.Generation != m.host.Generation {
+		m.unsure(u)
+	}
 	u.Stop, u.WantDown = nil, true
 	m.touch(u)
 	return false
+}
+
+// unsure: an engine that shuts down stops its containers as people do, and
+// the connection did not last long enough to tell the two apart.
+func (m *Machine) unsure(u *unit) {
+	text := "it was stopped just before defib lost sight of Docker, by a person or by an engine that shut down; it is left alone, and `docker start " + u.Name + "` brings it back"
+	m.open(u, "stopped_unwatched", text, LevelWarn)
+	m.warn(u)
+	m.note(u, "stopped_unwatched", text)
 }
 
 // confirmAt is when a stop counts as a person's: some time after the last sign

@@ -87,12 +87,21 @@ func (m *Machine) takeIn(u *unit, ev Event) {
 		m.newVersion(u, v)
 	}
 	back := !u.Gone.IsZero()
+	if replaced { // what was known of the old container says nothing of this one
+		u.WantDown, u.Ours, u.EngineHit, u.Run.Died = false, false, false, false
+	}
 	u.Seen, u.Gone = true, time.Time{}
+	if !o.Running || !o.StartedAt.Equal(prev.StartedAt) {
+		m.unstick(u)
+	}
 	if !o.Running {
 		m.exitSeen(u, &prev)
 	}
 	if o.Running && (replaced || !o.StartedAt.Equal(u.Run.StartedAt)) {
 		m.newRun(u, &prev, ev, back)
+	}
+	if o.Running {
+		u.EngineHit = false // it lived on, or is back
 	}
 	m.pausing(u)
 	if changed {
@@ -181,7 +190,7 @@ func (m *Machine) newRun(u *unit, prev *Observation, ev Event, back bool) {
 	u.Run = Run{StartedAt: o.StartedAt, Began: ev.Read.Add(-o.Uptime), By: by}
 	u.WantDown, u.Ours, u.EngineHit, u.WasUp = false, false, false, true
 	u.Failure = nil
-	if u.Undo.IsZero() {
+	if u.Undo.IsZero() && (u.Stop == nil || u.Stop.Engine.Before(o.StartedAt)) {
 		u.Stop = nil
 	}
 	if by == bySomebody {
@@ -259,7 +268,8 @@ func (m *Machine) pausing(u *unit) {
 // most removals are one half of a recreate.
 func (m *Machine) removed(u *unit) {
 	m.unready(u)
-	wanted := !u.WantDown && u.WasUp && u.Stop == nil
+	m.unstick(u)
+	wanted := !u.WantDown && u.WasUp
 	u.Gone, u.Failure, u.Ask, u.Stop, u.Undo = m.now, nil, nil, nil, time.Time{}
 	u.Run.Died = true
 	u.WantDown = !wanted
@@ -277,7 +287,7 @@ func (m *Machine) absent(u *unit) {
 	if !u.WantDown && !m.projectGone(u.Project) {
 		text := "its container was removed " + span(m.now.Sub(u.Gone)) + " ago and has not come back; if that was not meant, create it again"
 		m.open(u, "removed", text, LevelWarn)
-		m.note(u, "removed", text)
+		m.closeIncident(u, "removed", text)
 	}
 	m.forget(u)
 }

@@ -29,7 +29,7 @@ func (m *Machine) joinDomains(u *unit) {
 	if u.Last.ImageID != "" {
 		u.domains = append(u.domains, "image:"+u.Last.ImageID)
 	}
-	if s := u.Last.Labels["com.docker.compose.service"]; s != "" && u.Project != "" {
+	if s := u.Last.Labels["com.docker.compose.service"]; s != "" && u.Project != "" && !oneOff(&u.Last) {
 		u.domains = append(u.domains, "service:"+u.Project+"/"+s)
 	}
 	for _, d := range u.domains {
@@ -250,7 +250,7 @@ func (m *Machine) heldOtherwise(u *unit) bool {
 		}
 	}
 	_, ok := m.dependency(u)
-	return ok || u.policy.Mode == ModeObserve || u.Giveup != nil && u.Giveup.Open || u.Failure != nil && u.Failure.Verb == ""
+	return ok || u.policy.Stateful != "" && u.Last.Running || u.policy.Mode == ModeObserve || u.Giveup != nil && u.Giveup.Open || u.Failure != nil && u.Failure.Verb == ""
 }
 
 // pending counts the members that want to be up and are not.

@@ -25,6 +25,9 @@ func Key(name string, labels map[string]string) string {
 	if id := labels["defib.id"]; id != "" && printable(id) {
 		return id
 	}
+	if strings.EqualFold(labels["com.docker.compose.oneoff"], "true") {
+		return strings.TrimPrefix(name, "/") // no replica of its service
+	}
 	p, s, n := labels["com.docker.compose.project"], labels["com.docker.compose.service"], labels["com.docker.compose.container-number"]
 	if p != "" && s != "" && printable(p) && printable(s) {
 		if n == "" || !printable(n) {

@@ -226,7 +226,7 @@ func (m *Machine) closeHost(why string) {
 // watchDowntime pages for a unit that should run and has not been ready for
 // too long, whatever its state.
 func (m *Machine) watchDowntime(u *unit) {
-	if u.State == Unknown {
+	if u.State == Unknown && (u.Rule != "inspect_failed" || u.WantDown || !u.WasUp) {
 		return
 	}
 	if u.State == Running || u.State == Stopped || u.State == Paused {

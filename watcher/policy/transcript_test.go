@@ -33,6 +33,9 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if !strings.HasPrefix(string(old), "# ") {
+				t.Fatal("a transcript opens with the story it tells")
+			}
 			got := play(t, string(old))
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -164,6 +167,18 @@ func (p *player) command(args []string) {
 	case "incidents":
 		p.incidents()
 	case "wait":
+	case "unseen": // an inspect that failed
+		b := w.boxes[name]
+		w.deliver(policy.Event{Kind: policy.KindUnseen, Unit: policy.Key(b.name, b.labels), Container: b.id, Generation: w.gen, Read: w.now, Reason: "context deadline exceeded"})
+	case "connect-unseen": // connect, but the inspect of one container hangs
+		w.gen++
+		w.up = true
+		w.deliver(policy.Event{Kind: policy.KindSourceUp, Generation: w.gen, Engine: &policy.Engine{Process: policy.ProcessSame}})
+		b := w.boxes[name]
+		w.deliver(policy.Event{Kind: policy.KindUnseen, Unit: policy.Key(b.name, b.labels), Container: b.id, Generation: w.gen, Read: w.now, Reason: "context deadline exceeded"})
+		w.deliver(policy.Event{Kind: policy.KindSynced, Generation: w.gen})
+	case "look":
+		w.look(w.boxes[name])
 	default:
 		p.change(verb, name, text, opts)
 	}
@@ -213,6 +228,7 @@ func (p *player) run(verb, name string, words []string, opts map[string]string) 
 	b := &box{name: name, image: "vllm/vllm-openai:v1", imageID: "sha256:" + or(opts["image"], name), policy: opts["policy"], labels: map[string]string{"defib.enable": "true"}}
 	b.load, b.output = p.duration(or(opts["load"], "2s")), "connection refused"
 	b.stop = p.duration(opts["stop"])
+	b.stopSig, _ = strconv.Atoi(opts["stopsignal"])
 	b.check = true
 	for _, word := range words[1:] {
 		switch word {
@@ -491,7 +507,9 @@ func (p *player) changeOne(verb string, b *box, text string, opts map[string]str
 		w.exit(b, code, false)
 	case "oom":
 		w.event(b, policy.Event{Kind: policy.KindOOM})
-		if opts["child"] == "" {
+		if opts["child"] == "28" {
+			b.oom = true
+		} else if opts["child"] == "" {
 			b.oom = true
 			w.exit(b, 137, false)
 		}
@@ -509,6 +527,9 @@ func (p *player) changeOne(verb string, b *box, text string, opts map[string]str
 		b.startErr = ""
 	case "stuck":
 		b.stuck = true
+	case "hung":
+		b.hung = true
+		w.look(b)
 	case "deaf":
 		b.deaf = true
 	default:

@@ -76,7 +76,6 @@ type Unit struct {
 	Giveup    *Giveup     `json:"giveup,omitempty"` // FATAL: stays until a useful run
 	Op        *Op         `json:"op,omitempty"`     // the act in flight
 	Ask       *Ask        `json:"ask,omitempty"`    // the question in flight
-	Canary    bool        `json:"canary,omitempty"` // its repair proves the way for others
 	Freed     bool        `json:"freed,omitempty"`  // let go by a canary: the next act costs no budget
 	Slot      time.Time   `json:"slot,omitzero"`    // it is loading: its GPUs are taken until then
 
@@ -131,8 +130,7 @@ type Op struct {
 	Container string    `json:"container"`
 	StartedAt time.Time `json:"started_at,omitzero"` // of the incarnation it acts on
 	At        time.Time `json:"at"`
-	Timeout   Duration  `json:"timeout"`      // the stop timeout it sends
-	By        string    `json:"by,omitempty"` // the operator, when one asked for it
+	Timeout   Duration  `json:"timeout"` // the stop timeout it sends
 	Operator  bool      `json:"operator,omitempty"`
 	Charged   bool      `json:"charged,omitempty"`
 	Terms     int       `json:"terms,omitempty"`    // stop signals seen during it
@@ -159,8 +157,9 @@ type StopSeen struct {
 	At         time.Time `json:"at"`
 	Signal     int       `json:"signal,omitempty"`
 	Generation uint64    `json:"generation"`
-	Until      time.Time `json:"until"`         // no exit by then: it was no stop
-	Down       time.Time `json:"down,omitzero"` // the exit that followed
+	Until      time.Time `json:"until"`           // no exit by then: it was no stop
+	Down       time.Time `json:"down,omitzero"`   // the exit that followed
+	Engine     time.Time `json:"engine,omitzero"` // its newest signal, engine time
 }
 
 // Giveup is FATAL and its half-open retries.
@@ -180,7 +179,6 @@ type Panic struct {
 	Since    time.Time `json:"since"`
 	Canary   []string  `json:"canary,omitempty"`   // keys of units whose repair decides
 	CanaryAt time.Time `json:"canary_at,omitzero"` // the admitted number doubles each minute from here
-	Admitted int       `json:"admitted,omitempty"` // repairs let through while canaries start
 	Next     time.Time `json:"next,omitzero"`      // after a failed canary
 	Failed   int       `json:"failed,omitempty"`   // canaries that failed
 	Incident string    `json:"incident,omitempty"`

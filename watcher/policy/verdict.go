@@ -129,6 +129,8 @@ func (m *Machine) judgeDown(u *unit) verdict {
 		return verdict{finding: findDown, rule: "wanted_down", text: "somebody stopped it"}
 	case o.Status == "removing" || o.Status == "dead":
 		return verdict{finding: findDown, rule: "removing", text: "Docker is removing it"}
+	case oneOff(o) && !u.Ours:
+		return verdict{finding: findDown, rule: "finished", text: fmt.Sprintf("it was a one-off of compose and has ended (exit %d)", o.ExitCode)}
 	case u.Giveup != nil && u.Ours && u.Giveup.Rule == "crash_loop":
 		return verdict{finding: findFailed, rule: "crash_loop", text: "defib stopped it, since Docker kept starting it in vain", verb: VerbStart}
 	case u.Ours:
@@ -138,8 +140,10 @@ func (m *Machine) judgeDown(u *unit) verdict {
 			" asks only for unhealthy containers to be restarted (defib.enable=true heals exits too)"}
 	case o.Error != "" && (wantsUp || u.WasUp):
 		return verdict{finding: findFailed, rule: "start_failed", text: "Docker could not start it: " + quoted(o.Error), verb: VerbStart}
-	case o.Status == "created":
+	case o.Status == "created" && o.Error == "":
 		return verdict{finding: findDown, rule: "never_started", text: "it was created and never started"}
+	case o.Status == "created":
+		return verdict{finding: findDown, rule: "never_started", text: exitText(u) + "; its restart policy does not ask for it to be up"}
 	case !u.WasUp:
 		return verdict{finding: findDown, rule: "first_seen_down", text: "it was down already when defib first saw it (" + exitText(u) + ")"}
 	case u.EngineHit:
@@ -151,7 +155,7 @@ func (m *Machine) judgeDown(u *unit) verdict {
 // judgeExit: it ended by itself.
 func (m *Machine) judgeExit(u *unit) verdict {
 	o, p := &u.Last, &u.policy
-	if o.ExitCode == 0 && !o.OOMKilled && !m.server(u) || p.Job && o.ExitCode == 0 {
+	if o.ExitCode == 0 && !m.server(u) || p.Job && o.ExitCode == 0 {
 		return verdict{finding: findDown, rule: "finished", text: "its job is done (exit 0)"}
 	}
 	if !u.Run.Died && calmExit(o) {
@@ -188,14 +192,14 @@ func (m *Machine) awaited(u *unit) bool {
 
 // calmExit: the codes that a stop leaves behind.
 func calmExit(o *Observation) bool {
-	if o.OOMKilled || o.Error != "" {
+	if oomed(o) || o.Error != "" {
 		return false
 	}
 	return o.ExitCode == 0 || o.ExitCode == 130 || o.ExitCode == 137 || o.ExitCode == 143
 }
 
 func exitRule(u *unit) string {
-	if u.Last.OOMKilled || oomJustNow(u) {
+	if oomed(&u.Last) || oomJustNow(u) {
 		return "oom"
 	}
 	return "exited"
@@ -213,7 +217,7 @@ func exitText(u *unit) string {
 	switch {
 	case o.Error != "":
 		return "Docker could not start it: " + quoted(o.Error)
-	case o.OOMKilled || oomJustNow(u):
+	case oomed(o) || oomJustNow(u):
 		return "it ran out of memory and was killed (exit 137, OOM)"
 	case o.ExitCode == 137:
 		return "it was killed by SIGKILL from outside Docker (exit 137); the kernel log says if the host ran out of memory"
@@ -224,3 +228,10 @@ func exitText(u *unit) string {
 	}
 	return fmt.Sprintf("it exited with %d", o.ExitCode)
 }
+
+func oneOff(o *Observation) bool {
+	return strings.EqualFold(o.Labels["com.docker.compose.oneoff"], "true")
+}
+
+// oomed: some engines leave the flag set after a child was killed.
+func oomed(o *Observation) bool { return o.OOMKilled && o.ExitCode == 137 }

@@ -20,7 +20,7 @@ func (m *Machine) daemonStart(ev Event) {
 		u := m.units[key]
 		u.Seen, u.Ask = false, nil
 		if u.Op != nil {
-			u.Op.Orphan = true
+			u.Op.Orphan, u.Run.Died = true, false // what it saw die is over
 		}
 		if rebooted {
 			u.Stop, u.Op, u.Undo = nil, nil, time.Time{}
@@ -74,11 +74,11 @@ func (m *Machine) processChanged(u *unit) {
 	case ProcessNew:
 		u.EngineHit = u.EngineHit || u.WasUp && !u.WantDown && (u.Last.Running || u.Stop != nil) && !u.Ours
 		u.Stop = nil
-	case ProcessSame, ProcessUnknown:
-		// The engine lived on, or may have: the stop stands.
+	case ProcessSame: // the engine lived on, so it was a person
 		if u.Stop != nil {
 			u.Stop.Generation = m.host.Generation
 		}
+	case ProcessUnknown: // the stop stands, and is told
 	}
 }
 
@@ -113,7 +113,7 @@ func (m *Machine) synced(ev Event) {
 	}
 	m.host.Synced = true
 	for _, key := range sortedKeys(m.units) {
-		if u := m.units[key]; !u.Seen && u.Gone.IsZero() && u.Ask == nil { // with a question open it is there, but unseen
+		if u := m.units[key]; !u.Seen && u.Gone.IsZero() && u.Ask == nil { // one whose look failed is asked for again
 			m.removed(u)
 		}
 	}

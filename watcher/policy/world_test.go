@@ -48,6 +48,8 @@ type box struct {
 	probes                              []policy.Probe
 	output                              string
 	stop                                time.Duration
+	hung                                bool
+	stopSig                             int
 	startErr                            string
 	crashEvery                          time.Duration
 	crashCode                           int
@@ -233,7 +235,9 @@ func (w *world) halt(b *box, timeout time.Duration, manual bool, then func()) {
 	}
 	run := b.run
 	b.manual = manual
-	w.after(5*time.Millisecond, func() { w.event(b, policy.Event{Kind: policy.KindKill, Signal: 15}) })
+	w.after(5*time.Millisecond, func() {
+		w.event(b, policy.Event{Kind: policy.KindKill, Signal: max(b.stopSig, 15*b2i(b.stopSig == 0))})
+	})
 	wait, code := 20*time.Millisecond, 143
 	if b.deaf {
 		wait, code = timeout, 137
@@ -368,6 +372,10 @@ func (w *world) look(b *box) {
 }
 
 func (w *world) observe(b *box, decision uint64, sent time.Time) {
+	if b.hung {
+		w.deliver(policy.Event{Kind: policy.KindUnseen, Unit: policy.Key(b.name, b.labels), Container: b.id, Generation: w.gen, Read: w.now, Decision: decision, Reason: "context deadline exceeded"})
+		return
+	}
 	o := b.observation(w.now)
 	w.deliver(policy.Event{
 		Kind: policy.KindObserved, Unit: policy.Key(b.name, b.labels), Container: b.id, Generation: w.gen, Read: w.now, Decision: decision, Observation: &o,
@@ -380,7 +388,7 @@ func (b *box) observation(now time.Time) policy.Observation {
 		Container: b.id, Name: b.name, Image: b.image, ImageID: b.imageID, ConfigHash: "c1", Labels: b.labels, Created: b.created,
 		Status: b.status, Running: b.status == "running" || b.status == "restarting", Restarting: b.status == "restarting",
 		Paused: b.paused, ExitCode: b.code, OOMKilled: b.oom, Error: b.err, StartedAt: b.started, FinishedAt: b.finished,
-		RestartCount: b.restarts, RestartPolicy: b.policy, StopTimeout: b.stop, GPUs: b.gpus, Mounts: b.mounts,
+		RestartCount: b.restarts, RestartPolicy: b.policy, StopTimeout: b.stop, StopSignal: b.stopSig, GPUs: b.gpus, Mounts: b.mounts,
 	}
 	if o.Running && !o.Restarting {
 		o.Uptime = now.Sub(b.started)
@@ -453,4 +461,11 @@ func (w *world) add(b *box) *box {
 	}
 	w.boxes[b.name], w.byIDs[b.id] = b, b
 	return b
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
