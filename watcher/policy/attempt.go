@@ -318,7 +318,7 @@ func (m *Machine) endOp(u *unit) {
 	switch {
 	case op.Verb != VerbStop:
 		moved := !u.Last.StartedAt.Equal(op.StartedAt)
-		u.Ours = !u.Last.Running && !(op.Orphan && moved) // it did start it; its end is not ours
+		u.Ours = !u.Last.Running && (!op.Orphan || !moved) // it did start it; its end is not ours
 	case op.Operator:
 		u.WantDown = true
 	case op.Rule == "honour_stop":

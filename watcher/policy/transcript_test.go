@@ -507,9 +507,10 @@ func (p *player) changeOne(verb string, b *box, text string, opts map[string]str
 		w.exit(b, code, false)
 	case "oom":
 		w.event(b, policy.Event{Kind: policy.KindOOM})
-		if opts["child"] == "28" {
+		switch opts["child"] {
+		case "28": // engines from 28 on set the flag for a child, too
 			b.oom = true
-		} else if opts["child"] == "" {
+		case "":
 			b.oom = true
 			w.exit(b, 137, false)
 		}
