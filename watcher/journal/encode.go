@@ -59,7 +59,7 @@ type scrubber struct {
 func (s *scrubber) value(field string, free bool) {
 	switch s.in[0] {
 	case '{':
-		s.object(field == "labels")
+		s.object(field == "labels" || field == "sources") // the maps whose keys are not ours
 	case '[':
 		s.array(field, free)
 	case '"':
