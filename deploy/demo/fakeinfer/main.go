@@ -152,15 +152,17 @@ func announce(dir string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	path := filepath.Join(dir, "up-"+host)
-	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+	// Renamed into place: whoever sees it may tell something at once, and that
+	// must not be older than the file.
+	hidden, path := filepath.Join(dir, ".up-"+host), filepath.Join(dir, "up-"+host)
+	if err := os.WriteFile(hidden, []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
 		return time.Time{}, err
 	}
-	info, err := os.Stat(path)
+	info, err := os.Stat(hidden)
 	if err != nil {
 		return time.Time{}, err
 	}
-	return info.ModTime(), nil
+	return info.ModTime(), os.Rename(hidden, path)
 }
 
 // wait returns the exit code that a signal or a control asks for.
