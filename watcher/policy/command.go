@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -94,23 +95,16 @@ func (m *Machine) orderRetry(u *unit, c *Command) {
 }
 
 func ordered(c *Command) string {
-	text := fmt.Sprintf("%s by %s", c.Order, clip(or2(c.By, "an operator")))
+	text := fmt.Sprintf("%s by %s", c.Order, clip(cmp.Or(c.By, "an operator")))
 	if c.Why != "" {
 		text += " (" + clip(c.Why) + ")"
 	}
 	return text
 }
 
-func or2(s, empty string) string {
-	if s == "" {
-		return empty
-	}
-	return s
-}
-
 // holdCommand sets or ends an operator's hold. Each ends by itself in time.
 func (m *Machine) holdCommand(c *Command) {
-	h := Hold{Reason: HoldOperator, By: clip(or2(c.By, "an operator")), Since: m.now}
+	h := Hold{Reason: HoldOperator, By: clip(cmp.Or(c.By, "an operator")), Since: m.now}
 	switch {
 	case c.All:
 		h.Scope = ScopeHost

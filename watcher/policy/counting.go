@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -18,7 +19,7 @@ func (m *Machine) startAllowance(u *unit) time.Duration {
 	h := u.Last.Health
 	var own time.Duration
 	if h != nil {
-		own = h.StartPeriod + time.Duration(retries(h))*(or(h.Interval, 30*time.Second)+or(h.Timeout, 30*time.Second))
+		own = h.StartPeriod + time.Duration(retries(h))*(cmp.Or(h.Interval, 30*time.Second)+cmp.Or(h.Timeout, 30*time.Second))
 	}
 	if len(u.Last.GPUs) == 0 {
 		return max(own, u.policy.StartSeconds)
@@ -29,13 +30,6 @@ func (m *Machine) startAllowance(u *unit) time.Duration {
 	}
 	d := max(m.cfg.GPUDeadline, period, 2*quantile(u.TTR, 0.95)) * time.Duration(max(1, u.Run.Cohort))
 	return min(d, m.cfg.GPUCap)
-}
-
-func or(d, zero time.Duration) time.Duration {
-	if d == 0 {
-		return zero
-	}
-	return d
 }
 
 // gather counts the GPU units that started within a minute of each other: they

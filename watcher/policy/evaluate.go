@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -258,7 +259,7 @@ func (m *Machine) needsProof(u *unit, f *Failure, v verdict, fresh bool) bool {
 	}
 	m.become(u, Unhealthy, "", f.Rule, f.Text)
 	if fresh {
-		u.wake = m.now.Add(or(u.Last.Health.Interval, 30*time.Second))
+		u.wake = m.now.Add(cmp.Or(u.Last.Health.Interval, 30*time.Second))
 	} else {
 		m.ask(u, "confirm", "one more failing check is needed before a container with a GPU is restarted", false)
 		u.wake = u.Ask.Until

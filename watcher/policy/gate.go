@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -276,7 +277,7 @@ func (m *Machine) takeSlot(u *unit, verb Verb) {
 	if len(u.Last.GPUs) == 0 || verb == VerbStop {
 		return
 	}
-	u.Slot = m.now.Add(or(quantile(u.TTR, 0.95), m.cfg.SlotMax))
+	u.Slot = m.now.Add(cmp.Or(quantile(u.TTR, 0.95), m.cfg.SlotMax))
 }
 
 // admit lets those who wait through the gate, first come first served.

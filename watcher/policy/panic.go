@@ -106,7 +106,7 @@ func isUp(u *unit) bool { return !u.Run.ReadyAt.IsZero() && !u.Run.Settled && u.
 // panicking finds the panic that u is part of.
 func (m *Machine) panicking(u *unit) *Panic {
 	for i := range m.host.Panics {
-		if contains(u.domains, m.host.Panics[i].Domain) {
+		if slices.Contains(u.domains, m.host.Panics[i].Domain) {
 			return &m.host.Panics[i]
 		}
 	}
@@ -168,7 +168,7 @@ func sharing(domain string) string {
 // panicHolds blocks every member that is not a canary.
 func (m *Machine) panicHolds(u *unit) (Hold, bool) {
 	p := m.panicking(u)
-	if p == nil || contains(p.Canary, u.Key) {
+	if p == nil || slices.Contains(p.Canary, u.Key) {
 		return Hold{}, false
 	}
 	why := "many containers" + sharing(p.Domain) + " failed together"
@@ -271,7 +271,7 @@ func (m *Machine) pending(domain string) (pending, members int) {
 // ready again soonest, of those that no other hold covers; waits is when one becomes due if none is now.
 func (m *Machine) cheapest(p *Panic) (best *unit, waits time.Time) {
 	for _, u := range m.domains[p.Domain] {
-		if u.Failure == nil || contains(p.Canary, u.Key) || u.Last.Paused || u.WantDown || u.Stop != nil || !u.Seen || m.heldOtherwise(u) {
+		if u.Failure == nil || slices.Contains(p.Canary, u.Key) || u.Last.Paused || u.WantDown || u.Stop != nil || !u.Seen || m.heldOtherwise(u) {
 			continue
 		}
 		if u.Failure.Due.After(m.now) {

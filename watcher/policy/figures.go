@@ -8,8 +8,6 @@ import (
 	"time"
 )
 
-func contains(list []string, s string) bool { return slices.Contains(list, s) }
-
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // spread returns a number from 0 to 1 that is always the same for the same
