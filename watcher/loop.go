@@ -166,9 +166,12 @@ func (w *Watcher) tell(batch []message, decided []policy.Decision) {
 		}
 	}
 	for _, d := range decided {
-		if d.Verb == policy.VerbInspect {
+		switch {
+		case d.Verb == policy.VerbInspect:
 			w.o.Log.Debug("decided", "decision", d)
-		} else {
+		case d.Paged: // somebody must look
+			w.o.Log.Error("decided", "decision", d)
+		default:
 			w.o.Log.Info("decided", "decision", d)
 		}
 	}
