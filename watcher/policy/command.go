@@ -90,8 +90,30 @@ func (m *Machine) orderRetry(u *unit, c *Command) {
 		return
 	}
 	m.pardon(u)
-	m.note(u, "operator", ordered(c)+"; it gets full retries")
 	m.evaluate(u, false)
+	text := ordered(c) + "; it gets full retries"
+	if u.State == Held {
+		text += fmt.Sprintf(", but not yet (%s); `defib restart %s` passes all but an operator's hold", u.Reason, u.Name)
+	}
+	m.note(u, "operator", text)
+}
+
+func (m *Machine) release(h Hold, c *Command) {
+	for _, standing := range m.host.Holds {
+		if sameHold(standing, h) {
+			m.say("released", ordered(c)+": defib acts on "+holdTarget(h)+" again")
+			m.clearHold(h)
+			m.kick = true
+			return
+		}
+	}
+	why := "there is no operator hold on " + holdTarget(h) + "; `defib status` shows the holds"
+	for _, standing := range m.host.Holds {
+		if standing.By == byFile && h.Scope == ScopeHost {
+			why = standing.Why
+		}
+	}
+	m.say("refused", why)
 }
 
 func ordered(c *Command) string {
@@ -118,12 +140,7 @@ func (m *Machine) holdCommand(c *Command) {
 		}
 	}
 	if c.Order == OrderRelease {
-		if m.clearHold(h) {
-			m.say("released", ordered(c)+": defib acts on "+holdTarget(h)+" again")
-		} else {
-			m.say("refused", "there is no operator hold on "+holdTarget(h)+"; `defib status` shows the holds")
-		}
-		m.kick = true
+		m.release(h, c)
 		return
 	}
 	d := c.For

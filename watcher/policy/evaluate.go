@@ -75,10 +75,25 @@ func (m *Machine) become(u *unit, s State, detail, rule, reason string) {
 		return
 	}
 	if u.State != s {
-		u.Since = m.now
+		m.since(u, s)
 	}
 	u.State, u.Detail, u.Rule, u.Reason = s, detail, rule, reason
 	m.touch(u)
+}
+
+// since sets from when on u is in a state. A while without sight of it does not
+// count, if it is then as it was before.
+func (m *Machine) since(u *unit, s State) {
+	at := m.now
+	switch {
+	case s == Unknown:
+		u.Before, u.BeforeSince = u.State, u.Since
+	case u.State == Unknown && s == u.Before:
+		at = u.BeforeSince
+	case u.State == Unknown && s == Running && u.Before == Unknown && !u.Run.Began.IsZero():
+		at = u.Run.Began
+	}
+	u.Since = at
 }
 
 // rest enters a state in which nothing is wrong and nothing is to be done.
@@ -179,7 +194,11 @@ func (m *Machine) isDown(u *unit, v verdict) {
 		m.warn(u)
 	}
 	m.closeIncident(u, "stopped", v.text)
-	m.rest(u, Stopped, "", v.rule, v.text)
+	detail := ""
+	if v.rule == "out_of_reach" && (u.Last.ExitCode != 0 || u.Last.Error != "") {
+		detail = Crashed
+	}
+	m.rest(u, Stopped, detail, v.rule, v.text)
 }
 
 // isDockers: Docker's own policy is at work. It is counted, and ended when it

@@ -11,7 +11,7 @@ const (
 	KindDaemonStart Kind = "daemon_start" // BootID: this process took over from the one that wrote the state
 	KindSourceUp    Kind = "source_up"    // Generation, Engine: a connection to one engine process stands
 	KindSourceDown  Kind = "source_down"  // Reason: it broke
-	KindSynced      Kind = "synced"       // Generation, Others: every watched container has been observed once
+	KindSynced      Kind = "synced"       // Generation, Others, Engine (its Healers): every watched container has been observed once
 	KindObserved    Kind = "observed"     // Unit, Container, Generation, Read, Observation, and Decision when asked for
 	KindUnseen      Kind = "unseen"       // Unit, Container, Generation, Read, Reason, Decision: an inspect failed
 	KindCreate      Kind = "create"       // Unit, Container, Generation, Read, EngineTime, as all below

@@ -24,8 +24,8 @@ func (m *Machine) blocked(u *unit) (h Hold, again time.Time, held bool) {
 	if u.Op == nil && u.Failure != nil && u.Failure.Verb == VerbStop {
 		return Hold{}, time.Time{}, false // ending a loop costs nobody anything
 	}
-	if h, ok := m.panicHolds(u); ok {
-		return h, time.Time{}, true
+	if h, again, ok := m.panicHolds(u); ok {
+		return h, again, true
 	}
 	if h, again, ok := m.budget(u); ok {
 		return h, again, true
@@ -75,18 +75,17 @@ func (m *Machine) setHold(h Hold) {
 }
 
 // clearHold ends a hold; giving up that it led to ends with it.
-func (m *Machine) clearHold(h Hold) bool {
+func (m *Machine) clearHold(h Hold) {
 	n := len(m.host.Holds)
 	m.host.Holds = slices.DeleteFunc(slices.Clone(m.host.Holds), func(old Hold) bool { return sameHold(old, h) })
 	if len(m.host.Holds) == n {
-		return false
+		return
 	}
 	m.touchHost()
 	if h.Reason != HoldOperator {
 		m.freshStart(h)
 	}
 	m.lookAtWaiting()
-	return true
 }
 
 // freshStart: the cause that units gave up over is gone.

@@ -55,7 +55,7 @@ func (m *Machine) unseen(ev Event) {
 
 func (m *Machine) enrol(ev Event) *unit {
 	o := ev.Observation
-	u := &unit{Unit: Unit{Key: ev.Unit, Name: o.Name, State: Unknown, Since: m.now}, index: -1}
+	u := &unit{Unit: Unit{Key: ev.Unit, Name: o.Name, State: Unknown, Before: Unknown, Since: m.now}, index: -1}
 	u.Project = o.Labels["com.docker.compose.project"]
 	m.units[u.Key] = u
 	m.touch(u)

@@ -114,6 +114,9 @@ func (m *Machine) panicking(u *unit) *Panic {
 }
 
 func (m *Machine) startPanic(domain string) {
+	if !slices.ContainsFunc(m.domains[domain], func(u *unit) bool { return u.policy.Mode == ModeAct }) {
+		return // nothing would be repaired anyway
+	}
 	members, failed := m.tally(domain)
 	p := Panic{Domain: domain, Since: m.now, CanaryAt: m.now}
 	for _, u := range m.domains[domain] {
@@ -166,10 +169,10 @@ func sharing(domain string) string {
 }
 
 // panicHolds blocks every member that is not a canary.
-func (m *Machine) panicHolds(u *unit) (Hold, bool) {
+func (m *Machine) panicHolds(u *unit) (Hold, time.Time, bool) {
 	p := m.panicking(u)
 	if p == nil || slices.Contains(p.Canary, u.Key) {
-		return Hold{}, false
+		return Hold{}, time.Time{}, false
 	}
 	why := "many containers" + sharing(p.Domain) + " failed together"
 	if len(p.Canary) > 0 {
@@ -177,7 +180,7 @@ func (m *Machine) panicHolds(u *unit) (Hold, bool) {
 	} else if !p.Next.IsZero() {
 		why += "; repairing one did not help, the next is tried in " + span(p.Next.Sub(m.now))
 	}
-	return Hold{Reason: HoldPanic, Scope: ScopeHost, Why: why}, true
+	return Hold{Reason: HoldPanic, Scope: ScopeHost, Why: why}, p.Next, true
 }
 
 func (m *Machine) nameOf(key string) string {

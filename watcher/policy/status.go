@@ -68,11 +68,14 @@ func (m *Machine) status(u *unit) Status {
 	s.WhyNot = m.whyNot(u)
 	s.WouldAct = len(s.WhyNot) == 0
 	s.Next, s.NextAt = m.next(u)
-	if !u.DownSince.IsZero() && !u.Paged {
+	if in := m.incidents[u.Incident]; !u.DownSince.IsZero() && !u.Paged && (in == nil || in.Paged.IsZero()) {
 		s.PagesAt = m.pagesAt(u)
 	}
-	if u.Streak > 0 {
-		s.Retries = fmt.Sprintf("%d of %d", u.Streak, m.attempts(u))
+	switch n := m.attempts(u); {
+	case u.Streak > n:
+		s.Retries = fmt.Sprintf("all %d used up", n)
+	case u.Streak > 0:
+		s.Retries = fmt.Sprintf("%d of %d", u.Streak, n)
 	}
 	return s
 }
@@ -107,7 +110,7 @@ func (m *Machine) whyNot(u *unit) []string {
 	if u.Last.Paused {
 		why = append(why, "somebody paused it")
 	}
-	if u.State == Unknown {
+	if u.State == Unknown || u.State == Stopped && !u.WantDown {
 		why = append(why, u.Reason)
 	}
 	if u.Giveup != nil && u.Giveup.Open {
@@ -131,7 +134,12 @@ func (m *Machine) whyNot(u *unit) []string {
 // next says what happens next by itself, and when.
 func (m *Machine) next(u *unit) (string, time.Time) {
 	switch u.State {
-	case Running, Stopped, Paused:
+	case Stopped:
+		if !u.WantDown && u.Rule != "finished" {
+			return "left down", time.Time{}
+		}
+		return "watching", time.Time{}
+	case Running, Paused:
 		return "watching", time.Time{}
 	case Starting:
 		return "must be ready", u.wake
@@ -153,8 +161,11 @@ func (m *Machine) next(u *unit) (string, time.Time) {
 		}
 		return "waiting for you", time.Time{}
 	case Unhealthy:
-		if u.policy.Mode == ModeObserve || u.Rule == "stateful" {
+		if u.Rule == "stateful" {
 			return "waiting for you", time.Time{}
+		}
+		if u.policy.Mode == ModeObserve && u.Failure != nil {
+			return "would " + string(u.Failure.Verb), time.Time{}
 		}
 		if u.Failure != nil {
 			return string(u.Failure.Verb), u.Failure.Due

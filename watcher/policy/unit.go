@@ -19,6 +19,10 @@ const (
 	Paused    State = "paused"
 )
 
+// Crashed is the Detail of a STOPPED unit that failed, and whose opt-in does
+// not ask for exits to be healed.
+const Crashed = "crashed"
+
 // Mode says whether a unit's failures lead to acts.
 type Mode string
 
@@ -42,7 +46,10 @@ type Unit struct {
 	Detail  string    `json:"detail,omitempty"` // restarting, starting, stopping, by docker, not ready
 	Since   time.Time `json:"since"`
 	Rule    string    `json:"rule,omitempty"` // what put it into State
-	Reason  string    `json:"reason,omitempty"`
+	// Before is the state in which it was last seen, when State is UNKNOWN.
+	Before      State     `json:"before,omitempty"`
+	BeforeSince time.Time `json:"before_since,omitzero"`
+	Reason      string    `json:"reason,omitempty"`
 
 	// What people want of it.
 	WantDown bool      `json:"want_down,omitempty"` // a human stopped it, or its job is done

@@ -108,6 +108,9 @@ func (m *Machine) synced(ev Event) {
 	}
 	m.host.Others = ev.Others
 	m.touchHost()
+	if ev.Engine != nil && !slices.Equal(m.host.Engine.Healers, ev.Engine.Healers) {
+		m.rivalsChanged(ev.Engine.Healers)
+	}
 	if m.host.Synced {
 		return
 	}
@@ -116,6 +119,17 @@ func (m *Machine) synced(ev Event) {
 		if u := m.units[key]; !u.Seen && u.Gone.IsZero() && u.Ask == nil { // one whose look failed is asked for again
 			m.removed(u)
 		}
+	}
+	m.kick = true
+}
+
+// rivalsChanged: another healer came or went.
+func (m *Machine) rivalsChanged(healers []Healer) {
+	m.host.Engine.Healers = healers
+	for _, key := range sortedKeys(m.units) {
+		u := m.units[key]
+		m.resolve(u)
+		m.evaluate(u, false)
 	}
 	m.kick = true
 }
