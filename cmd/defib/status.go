@@ -142,6 +142,9 @@ func unitTable(st api.Status, wide bool) table {
 		}
 		t.rows = append(t.rows, row)
 	}
+	if !wide && !slices.ContainsFunc(st.Units, func(u policy.Status) bool { return len(u.GPUs) > 0 }) {
+		t.drop("GPU") // the room is needed for what comes next
+	}
 	return t
 }
 
@@ -178,7 +181,14 @@ func (a *app) notices(w io.Writer, st api.Status, o statusOptions) {
 		say("Held: %s.", strings.TrimSuffix(hold.Why, "."))
 	}
 	for _, p := range h.Panics {
-		say("Many containers failed together (%s) since %s: one is repaired first, to see whether that helps.", p.Domain, ago(st.At, p.Since))
+		text := "one is repaired first, to see whether that helps"
+		if len(p.Canary) == 0 && p.Next.After(st.At) {
+			text = "repairing one did not help, the next is tried in " + span(p.Next.Sub(st.At))
+		}
+		say("Many containers failed together (%s) since %s: %s.", p.Domain, ago(st.At, p.Since), text)
+	}
+	for _, other := range h.Healers {
+		say("%s (%s) restarts containers too; what it watches, defib only observes. Stop it to let defib act.", other.Name, other.Kind)
 	}
 }
 

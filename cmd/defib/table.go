@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode/utf8"
@@ -60,6 +61,15 @@ func (a *app) terminal() terminal {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// drop takes a column out.
+func (t *table) drop(column string) {
+	at := slices.Index(t.header, column)
+	t.header = slices.Delete(t.header, at, at+1)
+	for i := range t.rows {
+		t.rows[i] = slices.Delete(t.rows[i], at, at+1)
+	}
 }
 
 // write prints the table, cut to the width of a terminal.

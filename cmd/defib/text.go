@@ -124,7 +124,9 @@ func well(u policy.Status) bool {
 	switch u.State {
 	case policy.Running:
 		return u.Detail != "not ready"
-	case policy.Starting, policy.Stopped, policy.Paused:
+	case policy.Stopped:
+		return u.Detail != policy.Crashed
+	case policy.Starting, policy.Paused:
 		return true
 	case policy.Unknown, policy.Unhealthy, policy.Repairing, policy.Backoff, policy.Held, policy.Fatal:
 		return false

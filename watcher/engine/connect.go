@@ -52,7 +52,8 @@ func (s *session) connect(ctx context.Context) (up policy.Engine, l listed, err 
 	}
 	s.heard = l.sent
 	up.Self = s.findSelf(l.containers)
-	up.Healers = s.findHealers(ctx, l.containers)
+	s.healers = s.findHealers(ctx, l.containers)
+	up.Healers = s.healers
 	select {
 	case err := <-s.broken: // the subscription was refused
 		return up, l, err

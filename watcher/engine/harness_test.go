@@ -76,7 +76,7 @@ func say(evs []policy.Event) string {
 			}
 		}
 		add(ev.Unit != "", "%s", ev.Unit)
-		if ev.Engine != nil {
+		if ev.Kind == policy.KindSourceUp {
 			add(true, "%s", ev.Engine.Process)
 		}
 		add(ev.Signal != 0, "signal=%d", ev.Signal)

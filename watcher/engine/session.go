@@ -35,6 +35,8 @@ type session struct {
 	first      map[string]bool // still to be observed before synced
 	synced     bool
 	others     []policy.Other       // as last told
+	healers    []policy.Healer      // as last seen
+	told       []policy.Healer      // as last told
 	gone       map[string]time.Time // IDs told as destroyed, and when
 }
 
@@ -106,6 +108,7 @@ func (s *session) loop(ctx context.Context) error {
 			s.heard = l.sent
 			s.drain(ctx)
 			s.compare(l)
+			s.healers = l.healers
 			s.sync(ctx)
 			relist.Reset(s.o.Relist)
 		case <-roll.C:
@@ -217,29 +220,33 @@ func (s *session) forget(id string) {
 }
 
 // sync says that every watched container has been observed, and says it again
-// when the others have changed.
+// when the others or the healers have changed.
 func (s *session) sync(ctx context.Context) {
 	if len(s.first) > 0 {
 		return
 	}
 	others := s.unwatched()
-	if s.synced && slices.Equal(others, s.others) {
+	if s.synced && slices.Equal(others, s.others) && slices.Equal(s.healers, s.told) {
 		return
 	}
-	s.synced, s.others = true, others
-	s.emit(ctx, policy.Event{Kind: policy.KindSynced, Read: s.o.Now(), Others: others})
+	s.synced, s.others, s.told = true, others, s.healers
+	s.emit(ctx, policy.Event{Kind: policy.KindSynced, Read: s.o.Now(), Others: others, Engine: &policy.Engine{Healers: s.healers}})
 }
 
 // listed is the answer to a list call.
 type listed struct {
 	sent       time.Time
 	containers []container.Summary
+	healers    []policy.Healer
 	err        error
 }
 
 // sendList lists all containers and hands the answer to the loop.
 func (s *session) sendList(ctx context.Context) {
 	l := s.list(ctx)
+	if l.err == nil {
+		l.healers = s.findHealers(ctx, l.containers)
+	}
 	select {
 	case s.lists <- l:
 	case <-ctx.Done():

@@ -362,5 +362,14 @@ func TestSelfAndHealersAreTold(t *testing.T) {
 		}
 		f.publish(me, events.ActionPause)
 		w.want()
+		f.remove(heal) // and one that comes later is seen by the next list
+		late := f.run("late", "defib.enable", "no")
+		f.change(late, func(c *container.InspectResponse) { c.Config.Image = "qdm12/deunhealth" })
+		time.Sleep(31 * time.Second)
+		evs = w.take()
+		want := []policy.Healer{{Name: "late", Kind: "deunhealth", Label: policy.LabelDeunhealth}}
+		if last := evs[len(evs)-1]; last.Kind != policy.KindSynced || last.Engine == nil || !cmp.Equal(want, last.Engine.Healers) {
+			t.Errorf("healers seen later: %+v", evs)
+		}
 	})
 }
