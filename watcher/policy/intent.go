@@ -114,7 +114,6 @@ func (m *Machine) destroyed(u *unit) {
 	if u.Op != nil {
 		m.step(u, "overtaken", "somebody removed it; what defib was doing is cancelled")
 	}
-	m.closeIncident(u, "removed", "its container was removed")
 	m.removed(u)
 }
 

@@ -267,6 +267,7 @@ func (m *Machine) pausing(u *unit) {
 // removed: its container is gone. The unit is remembered for a while, since
 // most removals are one half of a recreate.
 func (m *Machine) removed(u *unit) {
+	m.closeIncident(u, "removed", "its container was removed")
 	m.unready(u)
 	m.unstick(u)
 	wanted := !u.WantDown && u.WasUp
