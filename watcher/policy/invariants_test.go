@@ -41,7 +41,7 @@ type checker struct {
 	host     string
 	seen     map[string]policy.Observation
 	read     map[string]time.Time
-	stopped  map[string]bool // by somebody, as far as the events say
+	stopped  map[string]time.Time // when by somebody, as far as the events say
 	acts     map[string]policy.Decision
 	spent    []time.Time
 	steps    int
@@ -51,7 +51,7 @@ type checker struct {
 
 func check(t testing.TB, w *world) *checker {
 	c := &checker{t: t, every: 7, cfg: w.cfg, w: w, store: map[string]string{}}
-	c.seen, c.read, c.stopped, c.acts = map[string]policy.Observation{}, map[string]time.Time{}, map[string]bool{}, map[string]policy.Decision{}
+	c.seen, c.read, c.stopped, c.acts = map[string]policy.Observation{}, map[string]time.Time{}, map[string]time.Time{}, map[string]policy.Decision{}
 	c.twin = policy.Restore(w.cfg, w.m.Snapshot())
 	c.save(w.m.Changes(), w.m.Snapshot())
 	w.onEvent = c.event
@@ -70,18 +70,18 @@ func (c *checker) event(ev policy.Event) {
 	case policy.KindObserved:
 		if !ev.Read.Before(c.read[ev.Unit]) {
 			c.seen[ev.Unit] = *ev.Observation
-			if ev.Observation.Running {
-				c.stopped[ev.Unit] = c.stopped[ev.Unit] && !ev.Observation.StartedAt.Equal(c.w.now)
+			if o := ev.Observation; o.Running && o.StartedAt.After(c.stopped[ev.Unit]) {
+				delete(c.stopped, ev.Unit) // it was a restart, or somebody started it again
 			}
 		}
 	case policy.KindKill:
 		c.read[ev.Unit] = ev.Read
 		if _, ours := c.acts[ev.Unit]; !ours && (ev.Signal == 9 || ev.Signal == 15) {
-			c.stopped[ev.Unit] = true
+			c.stopped[ev.Unit] = c.w.now
 		}
 	case policy.KindStart:
 		c.read[ev.Unit] = ev.Read
-		c.stopped[ev.Unit] = false
+		delete(c.stopped, ev.Unit)
 	case policy.KindOutcome:
 		if d, ok := c.acts[ev.Unit]; ok && d.ID == ev.Decision {
 			delete(c.acts, ev.Unit)
@@ -139,7 +139,7 @@ func (c *checker) act(d policy.Decision) {
 	if o.Paused {
 		c.fail(invHuman, "%s %s, which is paused", d.Verb, d.Unit)
 	}
-	if c.stopped[d.Unit] && d.Verb != policy.VerbStop {
+	if !c.stopped[d.Unit].IsZero() && d.Verb != policy.VerbStop {
 		c.fail(invHuman, "%s %s (%s), which somebody stopped", d.Verb, d.Unit, d.Rule)
 	}
 	if !c.w.up {
