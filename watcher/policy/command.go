@@ -49,10 +49,8 @@ func (m *Machine) refusal(u *unit, c *Command) string {
 	case c.Force:
 		return ""
 	}
-	for _, reason := range []HoldReason{HoldOperator, HoldGPU, HoldVRAM, HoldStuck} {
-		if h, ok := m.standing(u, reason); ok {
-			return fmt.Sprintf("it is held (%s: %s); release the hold, or `defib restart --force %s`", h.Reason, h.Why, u.Name)
-		}
+	if h, ok := m.standing(u, HoldOperator, HoldGPU, HoldVRAM, HoldStuck); ok {
+		return fmt.Sprintf("it is held (%s: %s); release the hold, or `defib restart --force %s`", h.Reason, h.Why, u.Name)
 	}
 	return ""
 }

@@ -337,7 +337,7 @@ func (m *Machine) giveUp(u *unit, rule, text string) {
 	}
 	g.At, g.Text, g.Open, g.Retry = m.now, text, true, time.Time{}
 	if !u.Last.Running && !u.Last.Restarting {
-		g.Retry = m.now.Add(min(m.cfg.FatalMax, m.cfg.FatalRetry<<min(g.N, 16)))
+		g.Retry = m.halfOpenAt(g)
 	}
 	u.Giveup = g
 	m.canaryOut(u)
@@ -356,6 +356,11 @@ func (m *Machine) giveUp(u *unit, rule, text string) {
 	m.touch(u)
 }
 
+// halfOpenAt is when a dead unit is tried again; the wait doubles each time.
+func (m *Machine) halfOpenAt(g *Giveup) time.Time {
+	return m.now.Add(min(m.cfg.FatalMax, m.cfg.FatalRetry<<min(g.N, 16)))
+}
+
 // staysFatal keeps a given-up unit so until its next half-open retry.
 func (m *Machine) staysFatal(u *unit, f *Failure) bool {
 	g := u.Giveup
@@ -364,7 +369,7 @@ func (m *Machine) staysFatal(u *unit, f *Failure) bool {
 		if u.Last.Running || u.Last.Restarting {
 			return true
 		}
-		g.Retry = m.now.Add(min(m.cfg.FatalMax, m.cfg.FatalRetry<<min(g.N, 16)))
+		g.Retry = m.halfOpenAt(g)
 		m.touch(u)
 	}
 	if m.now.Before(g.Retry) {

@@ -10,13 +10,8 @@ import (
 // blocked asks every hold in order whether u may be acted on now. again is
 // when to ask once more; zero when an event will say so.
 func (m *Machine) blocked(u *unit) (h Hold, again time.Time, held bool) {
-	if h, ok := m.standing(u, HoldOperator); ok {
+	if h, ok := m.standing(u, HoldOperator, HoldGPU, HoldVRAM, HoldStuck, HoldDisk); ok {
 		return h, h.Until, true
-	}
-	for _, reason := range []HoldReason{HoldGPU, HoldVRAM, HoldStuck, HoldDisk} {
-		if h, ok := m.standing(u, reason); ok {
-			return h, h.Until, true
-		}
 	}
 	if h, ok := m.dependency(u); ok {
 		return h, time.Time{}, true
@@ -33,11 +28,14 @@ func (m *Machine) blocked(u *unit) (h Hold, again time.Time, held bool) {
 	return m.slot(u)
 }
 
-// standing finds a hold of one reason that covers u.
-func (m *Machine) standing(u *unit, reason HoldReason) (Hold, bool) {
-	for _, h := range m.host.Holds {
-		if h.Reason == reason && covers(h, u) {
-			return h, true
+// standing finds a hold that covers u, of the first of these reasons that has
+// one.
+func (m *Machine) standing(u *unit, reasons ...HoldReason) (Hold, bool) {
+	for _, reason := range reasons {
+		for _, h := range m.host.Holds {
+			if h.Reason == reason && covers(h, u) {
+				return h, true
+			}
 		}
 	}
 	return Hold{}, false

@@ -247,10 +247,8 @@ func (m *Machine) keepCanaries(p *Panic) []string {
 
 // heldOtherwise: a hold that has nothing to do with the panic covers u.
 func (m *Machine) heldOtherwise(u *unit) bool {
-	for _, reason := range []HoldReason{HoldOperator, HoldGPU, HoldVRAM, HoldStuck, HoldDisk} {
-		if _, ok := m.standing(u, reason); ok {
-			return true
-		}
+	if _, ok := m.standing(u, HoldOperator, HoldGPU, HoldVRAM, HoldStuck, HoldDisk); ok {
+		return true
 	}
 	_, ok := m.dependency(u)
 	return ok || u.policy.Stateful != "" && u.Last.Running || u.policy.Mode == ModeObserve || u.Giveup != nil && u.Giveup.Open || u.Failure != nil && u.Failure.Verb == ""
@@ -330,14 +328,7 @@ func (m *Machine) panicWake(p *Panic) time.Time {
 func (m *Machine) canaryFailed(u *unit) {
 	for i := range m.host.Panics {
 		p := &m.host.Panics[i]
-		at := slices.Index(p.Canary, u.Key)
-		if at < 0 {
-			continue
-		}
-		p.Canary = slices.Delete(slices.Clone(p.Canary), at, at+1)
-		m.touchHost()
-		m.kick = true
-		if len(p.Canary) > 0 {
+		if !m.dropCanary(p, u) || len(p.Canary) > 0 {
 			continue
 		}
 		wait := min(m.cfg.CanaryMax, m.cfg.CanaryEvery<<min(p.Failed, 16))
@@ -356,13 +347,20 @@ func (m *Machine) canaryFailed(u *unit) {
 // canaryOut: a canary that cannot prove anything any more is replaced.
 func (m *Machine) canaryOut(u *unit) {
 	for i := range m.host.Panics {
-		p := &m.host.Panics[i]
-		if at := slices.Index(p.Canary, u.Key); at >= 0 {
-			p.Canary = slices.Delete(slices.Clone(p.Canary), at, at+1)
-			m.touchHost()
-			m.kick = true
-		}
+		m.dropCanary(&m.host.Panics[i], u)
 	}
+}
+
+// dropCanary reports whether u was a canary of p.
+func (m *Machine) dropCanary(p *Panic, u *unit) bool {
+	at := slices.Index(p.Canary, u.Key)
+	if at < 0 {
+		return false
+	}
+	p.Canary = slices.Delete(slices.Clone(p.Canary), at, at+1)
+	m.touchHost()
+	m.kick = true
+	return true
 }
 
 // endPanic lets the rest go; what they cost is not their fault.
