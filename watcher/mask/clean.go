@@ -175,3 +175,15 @@ func final(s string, from byte) int {
 	}
 	return 0
 }
+
+// Clean returns s without escape sequences, control characters and invisible
+// characters, with invalid UTF-8 replaced and nothing masked: for text that was
+// masked when it was stored. Line ends become "\n" when lines is set, else
+// spaces. It gives back at most limit bytes, cut on a rune boundary.
+func Clean(s string, lines bool, limit int) string {
+	text, _ := clean(s, lines, limit)
+	if len(text) <= limit {
+		return text
+	}
+	return text[:boundary(text, limit)]
+}

@@ -81,6 +81,9 @@ func TestLineMasks(t *testing.T) {
 		{"pwd", "Uid=x;Pwd=hunter2;", "Uid=x;Pwd=***;"},
 		{"working directory", "PWD=/app", "PWD=/app"},
 		{"counts of tokens", "max_tokens=2048 prompt_tokens: 12 tokens/s: 3", "max_tokens=2048 prompt_tokens: 12 tokens/s: 3"},
+		{"counts of sglang", "Decode batch. #running-req: 41, #token: 182034, #new-token: 7, token usage: 0.97", "Decode batch. #running-req: 41, #token: 182034, #new-token: 7, token usage: 0.97"},
+		{"a comment is no count", "#token: hunter2 #token: 12a34 #password: 123456", "#token: *** #token: *** #password: ***"},
+		{"a number may be a secret", "token: 123456 (#token: 123456)", "token: *** (#token: 123456)"},
 		{"names of files", "token_file=/run/x secret_name: y", "token_file=/run/x secret_name: y"},
 
 		{"pem on one line", `-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- x`, "-----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY----- x"},

@@ -123,6 +123,17 @@ func isAbsent(s string) bool {
 	return false
 }
 
+// isCount reports whether a number is one of tokens, as SGLang writes them in
+// every line: #token: 182034, #new-token: 7. before is the text before it.
+func isCount(before, s string) bool {
+	if strings.Trim(s, "0123456789") != "" {
+		return false
+	}
+	const look = 64 // bytes: no name of a count is longer
+	name := bare(strings.TrimRight(lower(before[max(0, len(before)-look):]), " :="))
+	return strings.HasPrefix(name[strings.LastIndexAny(name, " \n\"'[(,")+1:], "#") && strings.HasSuffix(name, "token")
+}
+
 // isSecretName reports whether a name in lower case ends like that of a
 // secret. "tokens" does not: inference servers count them in every line.
 func isSecretName(name string) bool {
@@ -189,7 +200,7 @@ func (r rule) secrets(s string) []span {
 	for _, loc := range r.find(s) {
 		for _, g := range secretGroups(loc) {
 			g.to = g.from + len(strings.TrimRight(s[g.from:g.to], r.trim))
-			if !r.spares(s[g.from:g.to]) {
+			if !r.spares(s[g.from:g.to]) && !isCount(s[:g.from], s[g.from:g.to]) {
 				found = append(found, g)
 			}
 		}

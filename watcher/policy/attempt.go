@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/defib-dev/defib/gpu"
 )
 
 // newFailure enters a failed verdict into the books: it settles the run, sets
@@ -22,10 +24,13 @@ func (m *Machine) newFailure(u *unit, v verdict) *Failure {
 	if v.verb != VerbStop {
 		f.Due = m.now.Add(m.delay(u))
 	}
-	if v.rule == "unhealthy" && len(u.Last.GPUs) > 0 {
+	if v.rule == "unhealthy" && u.onGPU() {
 		f.Due = later(f.Due, m.now.Add(u.policy.UnhealthyFor))
 	}
-	u.Failure = f
+	if v.verb != VerbStop && m.knowsGPUs(u) && u.Run.Fault == nil {
+		f.Due = later(f.Due, m.now.Add(gpu.Settle)) // Xid 154 and 79 come late
+	}
+	u.Failure, u.Curing = f, ""
 	if !u.Last.Running && !u.Slot.IsZero() {
 		u.Slot, m.kick = time.Time{}, true
 	}
@@ -57,7 +62,11 @@ func (m *Machine) attempt(u *unit, f *Failure, fresh bool) {
 		return
 	}
 	m.act(u, f.Verb, f.Rule, m.reasonFor(u, f), m.price(u, f))
+	m.curing(u, f)
 }
+
+// faultLook is how often a held container that still runs is looked at.
+const faultLook = 30 * time.Second
 
 // held: an attempt is due and something blocks it. It is never charged.
 func (m *Machine) held(u *unit, f *Failure, h Hold, again time.Time) {
@@ -67,9 +76,23 @@ func (m *Machine) held(u *unit, f *Failure, h Hold, again time.Time) {
 		m.note(u, rule, text)
 	}
 	m.become(u, Held, string(h.Reason), rule, text)
+	if h.Reason == HoldGPU && u.Reason != text { // another finding about the same GPU
+		u.Reason = text
+		m.touch(u)
+	}
 	m.waiting[u.Key] = u
 	if parent := m.units[h.Target]; h.Reason == HoldDependency && parent != nil {
 		m.adoptChild(parent.Incident, u)
+	}
+	if h.Reason == HoldGPU && h.Scope == ScopeGPU {
+		m.pageHeld(u, h)
+		m.adoptChild(m.told(h.Target).Incident, u)
+	}
+	if u.Run.Fault != nil { // its own check may say that it is well
+		again = earlier(again, m.now.Add(faultLook))
+		if u.Ask == nil && m.now.Sub(u.Read) >= faultLook {
+			m.ask(u, "look_again", "it is held, and may be well all the same", false)
+		}
 	}
 	u.wake, f.Again = again, again
 	if u.Ask != nil && u.Ask.ForAct {
@@ -85,7 +108,15 @@ func (m *Machine) reasonFor(u *unit, f *Failure) string {
 	case u.Giveup != nil && u.Giveup.Open:
 		return fmt.Sprintf("%s (half-open retry %d after giving up)", f.Text, u.Giveup.N+1)
 	}
-	return fmt.Sprintf("%s (attempt %d)", f.Text, max(1, u.Streak))
+	return fmt.Sprintf("%s (attempt %d%s)", f.Text, max(1, u.Streak), m.cost(u))
+}
+
+// cost is what an act takes away from people, where that is much.
+func (m *Machine) cost(u *unit) string {
+	if ttr := median(u.TTR); u.onGPU() && ttr >= time.Minute {
+		return "; loading takes about " + span(ttr)
+	}
+	return ""
 }
 
 type price int
@@ -194,7 +225,11 @@ func (m *Machine) answered(u *unit, id uint64) {
 // outcome takes in what came of an act; a late or foreign one is ignored.
 func (m *Machine) outcome(ev Event) {
 	u := m.owner(ev)
-	if u == nil || ev.Outcome == nil {
+	if ev.Outcome == nil {
+		return
+	}
+	if u == nil {
+		m.gpuOutcome(ev)
 		return
 	}
 	if !u.Op.Done.IsZero() {
@@ -317,8 +352,12 @@ func (m *Machine) endOp(u *unit) {
 	}
 	switch {
 	case op.Verb != VerbStop:
+		u.OursFor = "" // if it did not come up, that is a failure like any other
 		moved := !u.Last.StartedAt.Equal(op.StartedAt)
 		u.Ours = !u.Last.Running && (!op.Orphan || !moved) // it did start it; its end is not ours
+	case (op.Rule == ruleGPUHeld || op.Rule == ruleGPUReset || op.Rule == ruleGPUUndo) && !u.Last.Running:
+		u.Ours, u.OursFor, u.Run.Counted = true, op.Rule, true
+	case op.Operator && u.Last.Running && op.Rule != "operator": // it would not end, and nobody wants it down
 	case op.Operator:
 		u.WantDown = true
 	case op.Rule == "honour_stop":

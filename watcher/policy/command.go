@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -12,7 +13,17 @@ func (m *Machine) command(c *Command) {
 	if c == nil {
 		return
 	}
-	if c.Order == OrderHold || c.Order == OrderRelease {
+	switch {
+	case c.Order == OrderAck:
+		m.ack(c)
+		return
+	case c.Order == OrderReset:
+		m.orderReset(c)
+		return
+	case c.Order == OrderRelease && c.GPU != "":
+		m.releaseGPU(c)
+		return
+	case c.Order == OrderHold || c.Order == OrderRelease:
 		m.holdCommand(c)
 		return
 	}
@@ -46,11 +57,16 @@ func (m *Machine) refusal(u *unit, c *Command) string {
 		return "a " + string(u.Op.Verb) + " of it is under way; wait for it, or look at `defib describe " + u.Name + "`"
 	case c.Order == OrderStop:
 		return ""
+	case m.host.GPU.Reset != nil && u.standsOn(m.host.GPU.Reset.GPU):
+		return m.gpuTitle(m.host.GPU.Reset.GPU) + ", which it uses, is being reset; wait for that"
 	case c.Force:
 		return ""
 	}
 	if h, ok := m.standing(u, HoldOperator, HoldGPU, HoldVRAM, HoldStuck); ok {
 		return fmt.Sprintf("it is held (%s: %s); release the hold, or `defib restart --force %s`", h.Reason, h.Why, u.Name)
+	}
+	if j, ok := u.waits(); ok && c.Order == OrderRestart {
+		return fmt.Sprintf("it waits, since a restart would not help now (%s); `defib restart --force %s` restarts it all the same", j.Cause, u.Name)
 	}
 	return ""
 }
@@ -91,7 +107,11 @@ func (m *Machine) orderRetry(u *unit, c *Command) {
 	m.evaluate(u, false)
 	text := ordered(c) + "; it gets full retries"
 	if u.State == Held {
-		text += fmt.Sprintf(", but not yet (%s); `defib restart %s` passes all but an operator's hold", u.Reason, u.Name)
+		force := ""
+		if m.refusal(u, &Command{Order: OrderRestart}) != "" {
+			force = "--force "
+		}
+		text += fmt.Sprintf(", but not yet (%s); `defib restart %s%s` does not wait for that", u.Reason, force, u.Name)
 	}
 	m.note(u, "operator", text)
 }
@@ -99,7 +119,7 @@ func (m *Machine) orderRetry(u *unit, c *Command) {
 func (m *Machine) release(h Hold, c *Command) {
 	for _, standing := range m.host.Holds {
 		if sameHold(standing, h) {
-			m.say("released", ordered(c)+": defib acts on "+holdTarget(h)+" again")
+			m.say("released", ordered(c)+": the hold on "+holdTarget(h)+" has ended")
 			m.clearHold(h)
 			m.kick = true
 			return
@@ -115,7 +135,7 @@ func (m *Machine) release(h Hold, c *Command) {
 }
 
 func ordered(c *Command) string {
-	text := fmt.Sprintf("%s by %s", c.Order, clip(cmp.Or(c.By, "an operator")))
+	text := fmt.Sprintf("%s by %s", strings.TrimPrefix(string(c.Order), "gpu_"), clip(cmp.Or(c.By, "an operator")))
 	if c.Why != "" {
 		text += " (" + clip(c.Why) + ")"
 	}

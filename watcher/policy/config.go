@@ -7,6 +7,9 @@ import "time"
 type Config struct {
 	All     bool `json:"all"`     // watch every container that did not opt out, for "unhealthy" only
 	Observe bool `json:"observe"` // decide and say, never act
+	// GPUResetOffer: a page about a GPU that needs a reset offers `defib gpus
+	// reset`, not only the commands for a human.
+	GPUResetOffer bool `json:"gpu_reset_offer,omitempty"`
 	// Sources says where a value that is not the default came from, by its
 	// name in JSON: "config.yaml:12", "--observe", "DEFIB_ALL".
 	Sources map[string]string `json:"sources,omitempty"`

@@ -21,7 +21,7 @@ func (m *Machine) startAllowance(u *unit) time.Duration {
 	if h != nil {
 		own = h.StartPeriod + time.Duration(retries(h))*(cmp.Or(h.Interval, 30*time.Second)+cmp.Or(h.Timeout, 30*time.Second))
 	}
-	if len(u.Last.GPUs) == 0 {
+	if !u.onGPU() {
 		return max(own, u.policy.StartSeconds)
 	}
 	var period time.Duration

@@ -8,19 +8,24 @@ import (
 // Verb is what a Decision wants done.
 type Verb string
 
-// Inspect is an ask: read-only, ungated, allowed in observe mode. Restart,
-// Start and Stop are acts. Note is the explicit choice not to act, or a change
-// that people should read.
+// Inspect, Examine and Poll are asks: read-only, ungated, allowed in observe
+// mode. Restart, Start, Stop and ResetGPU are acts. Note is the explicit choice
+// not to act, or a change that people should read.
 const (
-	VerbInspect Verb = "inspect"
-	VerbRestart Verb = "restart"
-	VerbStart   Verb = "start"
-	VerbStop    Verb = "stop"
-	VerbNote    Verb = "note"
+	VerbInspect  Verb = "inspect"
+	VerbExamine  Verb = "examine" // GPUs, Check, PID, Logs of a unit; answered by KindExamined
+	VerbPoll     Verb = "poll"    // GPUs; answered by KindGPUReading, or not at all
+	VerbRestart  Verb = "restart"
+	VerbStart    Verb = "start"
+	VerbStop     Verb = "stop"
+	VerbResetGPU Verb = "reset_gpu" // GPUs, one; no unit: let NVML go and run the reset command
+	VerbNote     Verb = "note"
 )
 
 // Act reports whether the verb changes the world.
-func (v Verb) Act() bool { return v == VerbRestart || v == VerbStart || v == VerbStop }
+func (v Verb) Act() bool {
+	return v == VerbRestart || v == VerbStart || v == VerbStop || v == VerbResetGPU
+}
 
 // Decision is an ask, an act, or the choice not to act, with the stable name
 // of the rule that chose it and one sentence for a human.
@@ -39,6 +44,11 @@ type Decision struct {
 	Charged     bool          `json:"charged,omitempty"`      // it costs budget
 	Incident    string        `json:"incident,omitempty"`
 	Paged       bool          `json:"paged,omitempty"`
+	GPUs        []string      `json:"gpus,omitempty"`       // UUIDs: to poll, examine or reset
+	Check       bool          `json:"check,omitempty"`      // examine: run the container's own health check once
+	Logs        bool          `json:"logs,omitempty"`       // examine: look for signs in the last log lines
+	PID         int           `json:"pid,omitempty"`        // examine: wait for its end, unless the check has failed …
+	PIDWithin   time.Duration `json:"pid_within,omitempty"` // … for so long
 }
 
 // LogValue implements [slog.LogValuer].

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"time"
+
+	"github.com/defib-dev/defib/gpu"
 )
 
 // evaluate brings the state of u in line with what is known of it, and acts
@@ -30,6 +32,7 @@ func (m *Machine) evaluate(u *unit, fresh bool) {
 	if m.units[u.Key] != u {
 		return // forgotten meanwhile
 	}
+	m.suspicion(u)
 	m.watchDowntime(u)
 	m.load(u)
 	m.schedule(u, m.future(u.wake))
@@ -204,13 +207,22 @@ func (m *Machine) isDown(u *unit, v verdict) {
 // isDockers: Docker's own policy is at work. It is counted, and ended when it
 // leads nowhere.
 func (m *Machine) isDockers(u *unit, fresh bool) {
+	m.blameRun(u)
+	held, stop := m.onHeld(u)
+	if stop {
+		m.failed(u, verdict{
+			finding: findFailed, rule: ruleGPUHeld, verb: VerbStop, free: true,
+			text: "its GPU is held and Docker keeps starting it in vain; defib starts it again once the GPU is released",
+		}, fresh)
+		return
+	}
 	if u.policy.Everything() && !u.Run.Counted {
 		m.unready(u)
 		m.count(u)
 		m.open(u, exitRule(u), exitText(u), LevelInfo)
 		m.step(u, "by_docker", exitText(u)+"; Docker's restart policy starts it again")
 	}
-	if u.policy.Everything() && u.Streak > m.attempts(u) && u.policy.Stateful == "" {
+	if !held && u.policy.Everything() && u.Streak > m.attempts(u) && u.policy.Stateful == "" {
 		m.failed(u, verdict{
 			finding: findFailed, rule: "crash_loop", verb: VerbStop,
 			text: fmt.Sprintf("it has failed %d times in a row and Docker keeps starting it", u.Streak),
@@ -245,8 +257,16 @@ func (m *Machine) failed(u *unit, v verdict, fresh bool) {
 	if m.needsProof(u, f, v, fresh) {
 		return
 	}
-	if why := u.policy.ModeWhy; u.policy.Mode == ModeObserve {
+	if m.wouldHelp(u, f) {
+		return
+	}
+	f = u.Failure
+	if why := u.policy.ModeWhy; u.policy.Mode == ModeObserve && u.OursFor == "" {
 		m.become(u, Unhealthy, "observed", f.Rule, f.Text)
+		if h, held := m.standing(u, HoldGPU); held {
+			m.note(u, "observe", fmt.Sprintf("defib would leave it alone (%s): %s", f.Text, h.Why))
+			return
+		}
 		m.note(u, "observe", fmt.Sprintf("defib would %s it now (%s); it does not, because %s", f.Verb, f.Text, why))
 		return
 	}
@@ -256,8 +276,9 @@ func (m *Machine) failed(u *unit, v verdict, fresh bool) {
 // waitDue: an attempt is due at a known time.
 func (m *Machine) waitDue(u *unit, f *Failure) {
 	u.wake = f.Due
-	proving := f.Rule == "unhealthy" && len(u.Last.GPUs) > 0 && f.Due.Sub(f.At) <= u.policy.UnhealthyFor
-	if proving || f.Due.Sub(f.At) <= m.cfg.PanicPause {
+	proving := f.Rule == "unhealthy" && u.onGPU() && f.Due.Sub(f.At) <= u.policy.UnhealthyFor
+	looking := m.knowsGPUs(u) && f.Due.Sub(f.At) <= gpu.Settle
+	if proving || looking || f.Due.Sub(f.At) <= m.cfg.PanicPause {
 		m.become(u, Unhealthy, "", f.Rule, f.Text)
 		return
 	}
@@ -270,13 +291,15 @@ func (m *Machine) waitDue(u *unit, f *Failure) {
 // needsProof: a unit with a GPU is restarted only after it has stayed
 // unhealthy for a while and one more check has failed.
 func (m *Machine) needsProof(u *unit, f *Failure, v verdict, fresh bool) bool {
-	if len(u.Last.GPUs) == 0 || f.Rule != "unhealthy" {
+	if !u.onGPU() || f.Rule != "unhealthy" {
 		return false
 	}
 	if fresh && v.probe.After(f.Probe) {
 		return false
 	}
-	m.become(u, Unhealthy, "", f.Rule, f.Text)
+	if u.State != Held { // what it was held for is looked at next
+		m.become(u, Unhealthy, "", f.Rule, f.Text)
+	}
 	if fresh {
 		u.wake = m.now.Add(cmp.Or(u.Last.Health.Interval, 30*time.Second))
 	} else {
@@ -284,98 +307,4 @@ func (m *Machine) needsProof(u *unit, f *Failure, v verdict, fresh bool) bool {
 		u.wake = u.Ask.Until
 	}
 	return true
-}
-
-// hopeless handles failures for which only a human, or time, can do something.
-func (m *Machine) hopeless(u *unit, f *Failure) bool {
-	check := f.Rule == "unhealthy" || f.Rule == "start_timeout"
-	switch {
-	case check && u.policy.Stateful != "":
-		text := f.Text + "; it is a " + u.policy.Stateful + " and defib never restarts one for that: look at it yourself"
-		m.become(u, Unhealthy, "", "stateful", text)
-		m.warn(u)
-		m.note(u, "stateful", text)
-		return true
-	case check && !u.Check.Passed && u.Check.Tried && u.Last.Health != nil:
-		m.giveUp(u, "never_passed", "this check has never passed: "+lastOutput(u)+". It was restarted once and is left running; mend the check or the program")
-		return true
-	case u.Giveup != nil && u.Giveup.Open && u.Streak > m.attempts(u) && f.Verb != VerbStop:
-		return m.staysFatal(u, f)
-	case u.Streak > m.attempts(u) && f.Verb != VerbStop:
-		m.giveUp(u, "gave_up", fmt.Sprintf("%s; %d attempts in a row have not helped", f.Text, u.Streak))
-		return true
-	}
-	return false
-}
-
-func lastOutput(u *unit) string {
-	if h := u.Last.Health; h != nil {
-		if p := newest(h, u.Last.StartedAt); p != nil {
-			if timedOut(p) {
-				return "it ran out of time"
-			}
-			return quoted(p.Output)
-		}
-	}
-	return "it has not answered at all"
-}
-
-// giveUp is FATAL: it pages, it stops nothing, and only a dead unit is tried
-// again, ever more rarely.
-func (m *Machine) giveUp(u *unit, rule, text string) {
-	g := u.Giveup
-	if g == nil || g.Rule != rule {
-		g = &Giveup{Rule: rule, N: 0}
-		if u.Giveup != nil {
-			g.N, g.Paged = u.Giveup.N, u.Giveup.Paged
-		}
-	}
-	if g.Open {
-		m.become(u, Fatal, "", g.Rule, g.Text)
-		u.wake = g.Retry
-		return
-	}
-	g.At, g.Text, g.Open, g.Retry = m.now, text, true, time.Time{}
-	if !u.Last.Running && !u.Last.Restarting {
-		g.Retry = m.halfOpenAt(g)
-	}
-	u.Giveup = g
-	m.canaryOut(u)
-	m.become(u, Fatal, "", rule, text)
-	u.wake = g.Retry
-	way := "`defib retry " + u.Name + "` tries again"
-	if !g.Retry.IsZero() {
-		way += ", and so does defib in " + span(g.Retry.Sub(m.now))
-	}
-	if g.Paged.IsZero() || m.now.Sub(g.Paged) >= 24*time.Hour {
-		g.Paged = m.now
-		m.page(u, rule, text+"; "+way)
-	} else {
-		m.note(u, rule, text+"; "+way)
-	}
-	m.touch(u)
-}
-
-// halfOpenAt is when a dead unit is tried again; the wait doubles each time.
-func (m *Machine) halfOpenAt(g *Giveup) time.Time {
-	return m.now.Add(min(m.cfg.FatalMax, m.cfg.FatalRetry<<min(g.N, 16)))
-}
-
-// staysFatal keeps a given-up unit so until its next half-open retry.
-func (m *Machine) staysFatal(u *unit, f *Failure) bool {
-	g := u.Giveup
-	m.become(u, Fatal, "", g.Rule, g.Text)
-	if g.Retry.IsZero() {
-		if u.Last.Running || u.Last.Restarting {
-			return true
-		}
-		g.Retry = m.halfOpenAt(g)
-		m.touch(u)
-	}
-	if m.now.Before(g.Retry) {
-		u.wake = g.Retry
-		return true
-	}
-	f.Free, f.Due = true, g.Retry
-	return false
 }

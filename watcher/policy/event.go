@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"time"
+
+	"github.com/defib-dev/defib/gpu"
+)
 
 // Kind names a fact. Facts that Docker reports as events keep Docker's own
 // word for them.
@@ -31,6 +35,11 @@ const (
 	KindHoldSet     Kind = "hold_set"     // Hold: a fact found elsewhere (GPU, disk) that blocks acts
 	KindHoldCleared Kind = "hold_cleared" // Hold (its Reason, Scope and Target): that fact has ended
 	KindTick        Kind = "tick"         // the Deadline has come
+	KindGPUDriver   Kind = "gpu_driver"   // GPU.Driver, and GPU.Devices when it is up: the driver's state has changed
+	KindGPUReading  Kind = "gpu_reading"  // GPU.Readings: something in them has changed, or Decision asked
+	KindGPUFault    Kind = "gpu_fault"    // GPU.Fault: NVML or the kernel log reports one
+	KindKernelLog   Kind = "kernel_log"   // Reason: why the kernel log cannot be read; empty: it is
+	KindExamined    Kind = "examined"     // Unit, Container, Decision, Examination
 )
 
 // Event is one fact, stamped once, by the loop, as it arrives. It is plain
@@ -60,6 +69,28 @@ type Event struct {
 	Hold        *Hold        `json:"hold,omitempty"`
 	Config      *Config      `json:"config,omitempty"`
 	Others      []Other      `json:"others,omitempty"`
+	GPU         *GPUFacts    `json:"gpu,omitempty"`
+	Examination *Examination `json:"examination,omitempty"`
+}
+
+// GPUFacts is what was learned of the GPUs; which fields are set, Kind says.
+type GPUFacts struct {
+	Driver   *gpu.Driver   `json:"driver,omitempty"`
+	Devices  []gpu.Device  `json:"devices,omitempty"`
+	Readings []gpu.Reading `json:"readings,omitempty"`
+	Fault    *gpu.Fault    `json:"fault,omitempty"`
+}
+
+// Examination answers [VerbExamine].
+type Examination struct {
+	Readings []gpu.Reading `json:"readings,omitempty"` // of Decision.GPUs, read just now, with processes; none: no driver answered
+	Check    *Probe        `json:"check,omitempty"`    // the container's own health check, run once by us; nil: it has none, or was not asked for
+	CheckErr string        `json:"check_err,omitempty"`
+	// PIDExited: Decision.PID has ended, and it was one of the container's own
+	// processes, started by its program and not by a `docker exec`.
+	PIDExited bool       `json:"pid_exited,omitempty"`
+	Signs     []gpu.Sign `json:"signs,omitempty"`     // of the last log lines
+	SignLine  string     `json:"sign_line,omitempty"` // the newest line that has one, masked
 }
 
 // Process says whether a new connection reached the same engine process as
@@ -127,7 +158,7 @@ type Observation struct {
 	StopSignal    int               `json:"stop_signal,omitempty"`  // 0 is SIGTERM
 	StopTimeout   time.Duration     `json:"stop_timeout,omitempty"` // 0 is Docker's 10 s
 	Health        *Health           `json:"health,omitempty"`
-	GPUs          []string          `json:"gpus,omitempty"` // as the container names them: UUID, index, or "all"
+	GPU           *gpu.Claim        `json:"gpu,omitempty"` // nil: it asks for none
 	Mounts        []string          `json:"mounts,omitempty"`
 }
 
@@ -191,17 +222,23 @@ const (
 	OrderRetry   Order = "retry"
 	OrderHold    Order = "hold"
 	OrderRelease Order = "release"
+	OrderAck     Order = "ack"       // of Incident, For a time; with Undo it is taken back
+	OrderReset   Order = "gpu_reset" // of GPU; Release of a GPU's hold takes GPU, too
 )
 
 // Command is an operator's order. Exactly one of Unit, Project and All names
-// what it is about; restart, stop and retry take a Unit.
+// what it is about; restart, stop and retry take a Unit, a release may take a
+// GPU instead and a reset must.
 type Command struct {
-	Order   Order         `json:"order"`
-	Unit    string        `json:"unit,omitempty"`
-	Project string        `json:"project,omitempty"`
-	All     bool          `json:"all,omitempty"`
-	Force   bool          `json:"force,omitempty"`
-	For     time.Duration `json:"for,omitempty"`
-	By      string        `json:"by,omitempty"`
-	Why     string        `json:"why,omitempty"`
+	Order    Order         `json:"order"`
+	Unit     string        `json:"unit,omitempty"`
+	Project  string        `json:"project,omitempty"`
+	All      bool          `json:"all,omitempty"`
+	Incident string        `json:"incident,omitempty"`
+	Undo     bool          `json:"undo,omitempty"`
+	GPU      string        `json:"gpu,omitempty"` // index, UUID, a unique beginning of one, or PCI address
+	Force    bool          `json:"force,omitempty"`
+	For      time.Duration `json:"for,omitempty"`
+	By       string        `json:"by,omitempty"`
+	Why      string        `json:"why,omitempty"`
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/defib-dev/defib/gpu"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
@@ -31,6 +32,9 @@ func FuzzWorld(f *testing.F) {
 		d := &dice{data: data}
 		populate(w, d)
 		w.connect(policy.ProcessUnknown, 0)
+		if w.cards.plug(d.roll(3)); len(w.cards.list) > 0 {
+			mendGPUs(w)
+		}
 		for !d.empty() {
 			upset(w, d)
 			w.advance(w.now.Add(d.pause()))
@@ -43,6 +47,7 @@ func FuzzWorld(f *testing.F) {
 		}
 		w.advance(w.now.Add(5 * time.Hour)) // every operator's hold has ended
 		c.resolved()
+		mendGPUs(w)
 		for _, name := range sorted(w.boxes) {
 			b := w.boxes[name]
 			b.startErr, b.sick, b.sticky, b.timeout, b.broken, b.crashEvery, b.stuck = "", false, false, false, false, 0, false
@@ -113,7 +118,7 @@ func upset(w *world, d *dice) {
 		return
 	}
 	b := w.boxes[names[d.roll(len(names))]]
-	switch d.roll(26) {
+	switch d.roll(33) {
 	case 0, 1, 2:
 		b.sick, b.sticky = true, d.roll(3) == 0
 		probeIfUp(w, b)
@@ -185,6 +190,63 @@ func upset(w *world, d *dice) {
 				probeIfUp(w, w.boxes[n])
 			}
 		}
+	default:
+		upsetGPU(w, b, d)
+	}
+}
+
+// upsetGPU makes one thing happen to a GPU.
+func upsetGPU(w *world, b *box, d *dice) {
+	if len(w.cards.list) == 0 || !w.alive {
+		return
+	}
+	c := w.cards.list[d.roll(len(w.cards.list))]
+	switch d.roll(9) {
+	case 0:
+		to := gpu.Recovery(d.roll(3))
+		c.reading.Recovery = &to
+		w.tellCard(c)
+	case 1:
+		c.reading.Trouble = []gpu.Trouble{"", gpu.TroubleLost, gpu.TroubleReset}[d.roll(3)]
+		w.tellCard(c)
+	case 2, 3:
+		w.cards.seq++
+		pid := 100 + d.roll(5)
+		w.cards.ended[pid], w.cards.own[pid] = d.roll(2) == 0, d.roll(3) > 0
+		f := gpu.Fault{
+			At: w.now, Kind: gpu.FaultXid, Code: []int{13, 31, 43, 45, 48, 62, 63, 79, 94, 95, 119, 154, 500}[d.roll(13)], PCI: c.device.PCI,
+			PID: pid, Process: "worker", Containers: []string{b.id}, Source: gpu.SourceKernel, Seq: w.cards.seq, Historic: d.roll(8) == 0,
+		}
+		w.deliver(policy.Event{Kind: policy.KindGPUFault, GPU: &policy.GPUFacts{Fault: &f}})
+	case 4:
+		w.cards.driver.State = []gpu.DriverState{gpu.DriverUp, gpu.DriverUp, gpu.DriverHung, gpu.DriverMismatch, gpu.DriverLost}[d.roll(5)]
+		w.tellDriver()
+	case 5:
+		proc := gpu.Process{PID: 200 + d.roll(3), Memory: 40 << 30, Containers: []string{b.id}, Dead: d.roll(3) == 0}
+		c.reading.Processes, c.reading.Used = []gpu.Process{proc}, 40<<30
+		w.tellCard(c)
+	case 6:
+		c.reading.Processes, c.reading.Used, c.reading.Hot = nil, 0, d.roll(3) == 0
+		w.tellCard(c)
+	case 7:
+		order := []policy.Order{policy.OrderRelease, policy.OrderReset}[d.roll(2)]
+		w.cards.resetErr = []string{"", "in use"}[d.roll(2)]
+		w.deliver(policy.Event{Kind: policy.KindCommand, Command: &policy.Command{Order: order, GPU: fmt.Sprint(c.device.Index), By: "ann"}})
+	case 8:
+		b.signs = []gpu.Sign{gpu.SignAccessLost}[:d.roll(2)]
+	}
+}
+
+// mendGPUs ends all that is wrong with the GPUs.
+func mendGPUs(w *world) {
+	if len(w.cards.list) == 0 {
+		return
+	}
+	w.cards.driver.State = gpu.DriverUp
+	w.tellDriver()
+	for _, c := range w.cards.list {
+		w.resetCard(c.device.UUID)
+		w.tellCard(c)
 	}
 }
 

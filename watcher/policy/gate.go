@@ -10,7 +10,10 @@ import (
 // blocked asks every hold in order whether u may be acted on now. again is
 // when to ask once more; zero when an event will say so.
 func (m *Machine) blocked(u *unit) (h Hold, again time.Time, held bool) {
-	if h, ok := m.standing(u, HoldOperator, HoldGPU, HoldVRAM, HoldStuck, HoldDisk); ok {
+	if h, ok := m.resetHolds(u); ok {
+		return h, time.Time{}, true
+	}
+	if h, ok := m.standing(u, standingFor(u)...); ok {
 		return h, h.Until, true
 	}
 	if h, ok := m.dependency(u); ok {
@@ -26,6 +29,16 @@ func (m *Machine) blocked(u *unit) (h Hold, again time.Time, held bool) {
 		return h, again, true
 	}
 	return m.slot(u)
+}
+
+// standingFor are the holds that count for what is due. Ending a loop on a held
+// GPU passes that hold, and so does what undoes a reset that failed: those
+// served on it before.
+func standingFor(u *unit) []HoldReason {
+	if u.Failure != nil && u.Failure.Rule == ruleGPUHeld || u.OursFor == ruleGPUUndo {
+		return []HoldReason{HoldOperator, HoldStuck, HoldDisk}
+	}
+	return []HoldReason{HoldOperator, HoldGPU, HoldVRAM, HoldStuck, HoldDisk}
 }
 
 // standing finds a hold that covers u, of the first of these reasons that has
@@ -50,7 +63,8 @@ func covers(h Hold, u *unit) bool {
 	case ScopeProject:
 		return h.Target == u.Project
 	case ScopeGPU:
-		return slices.Contains(u.Last.GPUs, h.Target) || slices.Contains(u.Last.GPUs, allGPUs)
+		multi := h.Judgement != nil && h.Judgement.Multi
+		return u.standsOn(h.Target) && (!multi || len(u.gpus) > 1)
 	}
 	return false
 }
@@ -59,7 +73,7 @@ func covers(h Hold, u *unit) bool {
 const allGPUs = "all"
 
 func sameHold(a, b Hold) bool {
-	return a.Reason == b.Reason && a.Scope == b.Scope && a.Target == b.Target && (a.By == byFile) == (b.By == byFile)
+	return a.Reason == b.Reason && a.Scope == b.Scope && a.Target == b.Target && a.Part == b.Part && (a.By == byFile) == (b.By == byFile)
 }
 
 func (m *Machine) setHold(h Hold) {
@@ -157,10 +171,10 @@ func (m *Machine) budget(u *unit) (Hold, time.Time, bool) {
 		return Hold{Reason: HoldBudget, Scope: ScopeHost, Why: fmt.Sprintf(
 			"%d repairs in %s are spent; more would hide what is wrong with the host", int(m.purse()), span(m.cfg.BudgetWindow))}, m.now.Add(wait + time.Second), true
 	}
-	for _, gpu := range u.Last.GPUs {
-		if free := m.gpuBudget(gpu); free.After(m.now) {
-			return Hold{Reason: HoldBudget, Scope: ScopeGPU, Target: gpu, Why: fmt.Sprintf(
-				"%d repairs on GPU %s within an hour have not helped", m.cfg.GPUBudget, gpu)}, free, true
+	for _, id := range u.gpus {
+		if free := m.gpuBudget(id); free.After(m.now) {
+			return Hold{Reason: HoldBudget, Scope: ScopeGPU, Target: id, Why: fmt.Sprintf(
+				"%d repairs on GPU %s within an hour have not helped", m.cfg.GPUBudget, m.gpuName(id))}, free, true
 		}
 	}
 	return Hold{}, time.Time{}, false
@@ -209,6 +223,9 @@ func (m *Machine) slot(u *unit) (Hold, time.Time, bool) {
 	if m.busy(u) >= m.cfg.MaxParallel {
 		return Hold{Reason: HoldSlot, Scope: ScopeHost, Why: fmt.Sprintf("%d repairs are under way already", m.cfg.MaxParallel)}, time.Time{}, true
 	}
+	if other := m.alsoCuring(u); other != nil {
+		return Hold{Reason: HoldSlot, Scope: ScopeUnit, Target: other.Key, Why: other.Name + " lost its GPU, too, and is restarted first"}, other.Slot, true
+	}
 	var again time.Time
 	for _, key := range m.rivals(u) {
 		other := m.units[key]
@@ -221,6 +238,34 @@ func (m *Machine) slot(u *unit) (Hold, time.Time, bool) {
 		}
 	}
 	return Hold{}, time.Time{}, false
+}
+
+// accessLost is the finding that containers have lost sight of a GPU that is
+// well: one after the other is restarted, since all of them lost it at once.
+const accessLost = "gpu_access_lost"
+
+func (m *Machine) curing(u *unit, f *Failure) {
+	if f.Exam == nil || f.Verb == VerbStop {
+		return
+	}
+	if f.Exam.Judgement.Rule == accessLost {
+		u.Curing = accessLost
+	}
+	if code, uuid := m.faultOf(u, f.Exam.Judgement); code != 0 {
+		m.blame(u, uuid, code)
+	}
+}
+
+func (m *Machine) alsoCuring(u *unit) *unit {
+	if u.Failure == nil || u.Failure.Exam == nil || u.Failure.Exam.Judgement.Rule != accessLost {
+		return nil
+	}
+	for _, other := range m.domains["gpu:"] {
+		if other != u && other.Curing == accessLost && (other.Op != nil || m.now.Before(other.Slot)) {
+			return other
+		}
+	}
+	return nil
 }
 
 // busy counts the acts under way, and the questions that an act waits for.
@@ -247,9 +292,9 @@ func (m *Machine) load(u *unit) {
 // rivals are the units that share a GPU with u.
 func (m *Machine) rivals(u *unit) []string {
 	var keys []string
-	for _, gpu := range u.Last.GPUs {
-		domain := "gpu:" + gpu
-		if gpu == allGPUs {
+	for _, id := range u.gpus {
+		domain := "gpu:" + id
+		if id == allGPUs {
 			domain = "gpu:"
 		}
 		for _, other := range slices.Concat(m.domains[domain], m.domains["gpu:"+allGPUs]) {
@@ -271,7 +316,7 @@ func before(a, b *unit) bool {
 
 // takeSlot: a unit that is about to load takes its GPUs.
 func (m *Machine) takeSlot(u *unit, verb Verb) {
-	if len(u.Last.GPUs) == 0 || verb == VerbStop {
+	if !u.onGPU() || verb == VerbStop {
 		return
 	}
 	u.Slot = m.now.Add(cmp.Or(quantile(u.TTR, 0.95), m.cfg.SlotMax))
@@ -291,7 +336,7 @@ func (m *Machine) admit() {
 func (m *Machine) waitsOn(u *unit) bool {
 	switch HoldReason(u.Detail) {
 	case HoldSlot:
-		return len(u.Last.GPUs) == 0 && m.inFlight >= m.cfg.MaxParallel
+		return !u.onGPU() && m.inFlight >= m.cfg.MaxParallel
 	case HoldBudget:
 		return !u.Freed && u.Failure != nil && m.now.Before(u.Failure.Again)
 	default:

@@ -174,9 +174,11 @@ func (m *Machine) died(u *unit, ev Event) {
 	}
 }
 
-// stopped: a stop without a kill is a stop in Docker's own backoff.
+// stopped: a stop without a kill is a stop in Docker's own backoff. On a busy
+// engine the event of our own stop comes after its answer; nobody else can stop
+// what is down.
 func (m *Machine) stopped(u *unit) {
-	if u.Op != nil {
+	if u.Op != nil || u.Ours && !u.Last.Running {
 		return
 	}
 	if u.Stop == nil {

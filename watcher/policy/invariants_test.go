@@ -3,11 +3,14 @@ package policy_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/defib-dev/defib/gpu"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
@@ -28,6 +31,7 @@ const (
 	invEnds      = "no hold, panic or canary lasts for ever"
 	invResolved  = "every failed unit is in the end acted on, healthy, held and paged, or FATAL and paged"
 	invNoSpin    = "a tick moves the deadline on"
+	invGPU       = "nothing is started or restarted on a GPU that the driver wants reset or that is lost"
 	invExplained = "every decision has a rule and a reason"
 )
 
@@ -44,6 +48,8 @@ type checker struct {
 	stopped  map[string]time.Time // when by somebody, as far as the events say
 	acts     map[string]policy.Decision
 	spent    []time.Time
+	cards    map[int]gpu.Reading // the newest that were told, by index
+	ordered  bool                // an operator has spoken about a GPU
 	steps    int
 	every    int // steps between two restores of the twin
 	twinOuts []policy.Decision
@@ -54,6 +60,7 @@ func check(t testing.TB, w *world) *checker {
 	c.seen, c.read, c.stopped, c.acts = map[string]policy.Observation{}, map[string]time.Time{}, map[string]time.Time{}, map[string]policy.Decision{}
 	c.twin = policy.Restore(w.cfg, w.m.Snapshot())
 	c.save(w.m.Changes(), w.m.Snapshot())
+	c.cards = map[int]gpu.Reading{}
 	w.onEvent = c.event
 	w.onStep = c.step
 	return c
@@ -88,6 +95,16 @@ func (c *checker) event(ev policy.Event) {
 		}
 	case policy.KindDaemonStart:
 		clear(c.acts)
+	case policy.KindCommand:
+		c.ordered = c.ordered || ev.Command.GPU != ""
+	case policy.KindGPUReading:
+		for _, r := range ev.GPU.Readings {
+			for i, card := range c.w.cards.list {
+				if card.device.UUID == r.UUID {
+					c.cards[i] = r
+				}
+			}
+		}
 	case policy.KindSourceUp:
 		if ev.Engine.Process == policy.ProcessNew {
 			clear(c.stopped)
@@ -132,7 +149,10 @@ func (c *checker) act(d policy.Decision) {
 		c.fail(invOneAct, "%s %s while #%d %s is in flight", d.Verb, d.Unit, old.ID, old.Verb)
 	}
 	c.acts[d.Unit] = d
-	if d.Rule == "operator" || d.Rule == "honour_stop" {
+	if d.Rule == "operator" && d.Verb != policy.VerbStop {
+		delete(c.stopped, d.Unit) // somebody wants it up again
+	}
+	if d.Rule == "operator" || d.Rule == "honour_stop" || d.Rule == "gpu_reset" {
 		return
 	}
 	o := c.seen[d.Unit]
@@ -148,11 +168,27 @@ func (c *checker) act(d policy.Decision) {
 	if c.cfg.Observe {
 		c.fail(invObserve, "%s %s", d.Verb, d.Unit)
 	}
-	if o.Running && !o.Restarting && o.Health != nil && o.Health.Status == "healthy" {
+	confirmed := strings.HasPrefix(d.Rule, "xid_") // by the end of its process; its check is older
+	if o.Running && !o.Restarting && o.Health != nil && o.Health.Status == "healthy" && !confirmed {
 		c.fail(invNotOK, "%s %s, which is healthy", d.Verb, d.Unit)
 	}
 	c.holds(d)
 	c.limits(d)
+	c.gpus(d)
+}
+
+// gpus: what was last read of a GPU, before the step, forbids to load onto it.
+// An operator's release or reset may have said otherwise.
+func (c *checker) gpus(d policy.Decision) {
+	b := c.w.byID(d.Container)
+	if b == nil || d.Verb == policy.VerbStop || c.ordered || d.Rule == "stopped_for_gpu" {
+		return
+	}
+	for i, r := range c.cards {
+		if slices.Contains(b.gpus, fmt.Sprint(i)) && (r.Trouble != "" || r.Recovery != nil && *r.Recovery != gpu.RecoverNone) {
+			c.fail(invGPU, "%s %s (%s) on GPU %d: %+v", d.Verb, d.Unit, d.Rule, i, r)
+		}
+	}
 }
 
 func (c *checker) holds(d policy.Decision) {
@@ -166,7 +202,7 @@ func (c *checker) holds(d policy.Decision) {
 func (c *checker) limits(d policy.Decision) {
 	n := 0
 	for _, a := range c.acts {
-		if a.Rule != "operator" && a.Rule != "honour_stop" {
+		if a.Rule != "operator" && a.Rule != "honour_stop" && a.Rule != "gpu_reset" {
 			n++
 		}
 	}
@@ -259,6 +295,9 @@ func (c *checker) resolved() {
 	paged := map[string]bool{}
 	for _, in := range c.w.m.OpenIncidents() {
 		paged[in.ID] = !in.Paged.IsZero()
+	}
+	for _, in := range c.w.m.OpenIncidents() { // a page about its GPU names it
+		paged[in.ID] = paged[in.ID] || in.Parent != "" && paged[in.Parent]
 	}
 	for _, s := range c.w.m.Statuses() {
 		switch s.State {

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/defib-dev/defib/gpu"
 )
 
 // Machine holds the state of every unit of one host. It is not safe for
@@ -18,6 +20,7 @@ type Machine struct {
 	host      Host
 	units     map[string]*unit
 	incidents map[string]*Incident // open ones
+	acked     map[string]bool      // those that somebody has taken
 	domains   map[string][]*unit   // who shares what; members sorted by key
 	waiting   map[string]*unit     // an act is due, the gate has not let it through
 	timers    timers
@@ -35,6 +38,8 @@ type unit struct {
 	settings []Setting
 	warnings []string
 	domains  []string
+	mapping  gpu.Mapping
+	gpus     []string  // keys of the GPUs it uses: UUIDs where the driver tells, else as it names them
 	wake     time.Time // when evaluate wants to look again
 	index    int       // in timers; -1: not there
 	loads    bool      // counted in inFlight
@@ -53,7 +58,7 @@ func New(cfg Config) *Machine { return Restore(cfg, Snapshot{}) }
 func Restore(cfg Config, saved Snapshot) *Machine {
 	m := &Machine{
 		cfg: cfg, host: saved.Host,
-		units: map[string]*unit{}, incidents: map[string]*Incident{},
+		units: map[string]*unit{}, incidents: map[string]*Incident{}, acked: map[string]bool{},
 		domains: map[string][]*unit{}, waiting: map[string]*unit{}, revised: map[string]bool{},
 		dirty: dirty{units: map[string]bool{}, incidents: map[string]*Incident{}},
 	}
@@ -61,6 +66,9 @@ func Restore(cfg Config, saved Snapshot) *Machine {
 	for i := range saved.Incidents {
 		in := saved.Incidents[i]
 		m.incidents[in.ID] = &in
+		if in.Ack != nil {
+			m.acked[in.ID] = true
+		}
 	}
 	for i := range saved.Units {
 		u := &unit{Unit: detach(saved.Units[i]), index: -1}
@@ -99,6 +107,7 @@ func (m *Machine) export(u *unit) Unit {
 
 func detach(u Unit) Unit {
 	u.Failure, u.Giveup, u.Op, u.Ask, u.Stop = copied(u.Failure), copied(u.Giveup), copied(u.Op), copied(u.Ask), copied(u.Stop)
+	u.Suspect, u.Past = copied(u.Suspect), copied(u.Past)
 	return u
 }
 
@@ -176,6 +185,18 @@ func (m *Machine) apply(ev Event) {
 		m.setHold(*ev.Hold)
 	case KindHoldCleared:
 		m.clearHold(*ev.Hold)
+	case KindGPUDriver:
+		m.gpuDriver(ev)
+	case KindGPUReading:
+		if ev.GPU != nil {
+			m.gpuReadings(ev.GPU.Readings, ev.Decision)
+		}
+	case KindGPUFault:
+		m.gpuFault(ev)
+	case KindKernelLog:
+		m.kernelLog(ev.Reason)
+	case KindExamined:
+		m.examined(ev)
 	case KindTick:
 	default:
 		m.engineEvent(ev)

@@ -82,13 +82,16 @@ func (m *Machine) takeIn(u *unit, ev Event) {
 	u.Last, u.Read, u.Name = *o, ev.Read, o.Name
 	if replaced || u.policy.Via == "" {
 		m.resolve(u)
+	} else if o.Error != prev.Error && o.GPU != nil {
+		m.refile(u)
 	}
 	if v := o.ImageID + " " + o.ConfigHash; v != u.Version {
 		m.newVersion(u, v)
 	}
 	back := !u.Gone.IsZero()
 	if replaced { // what was known of the old container says nothing of this one
-		u.WantDown, u.Ours, u.EngineHit, u.Run.Died = false, false, false, false
+		u.WantDown, u.Ours, u.OursFor, u.EngineHit, u.Run.Died = false, false, "", false, false
+		u.LastExit = nil
 	}
 	u.Seen, u.Gone = true, time.Time{}
 	if !o.Running || !o.StartedAt.Equal(prev.StartedAt) {
@@ -99,6 +102,8 @@ func (m *Machine) takeIn(u *unit, ev Event) {
 	}
 	if o.Running && (replaced || !o.StartedAt.Equal(u.Run.StartedAt)) {
 		m.newRun(u, &prev, ev, back)
+		m.credit()
+		m.compareGPUs(u)
 	}
 	if o.Running {
 		u.EngineHit = false // it lived on, or is back
@@ -130,6 +135,7 @@ func (m *Machine) resolve(u *unit) {
 		u.policy.ModeWhy = fmt.Sprintf("the container %s (%s) restarts it too, and two of them would fight; stop %s to let defib act", h.Name, h.Kind, h.Name)
 	}
 	m.leaveDomains(u)
+	m.mapGPUs(u)
 	if u.policy.Via != "" {
 		m.joinDomains(u)
 	}
@@ -149,13 +155,15 @@ func (m *Machine) rivalHealer(u *unit) *Healer {
 // newVersion: a new image or configuration deserves fresh retries, and what
 // the old one's check and loading time were says nothing about it.
 func (m *Machine) newVersion(u *unit, v string) {
-	first := u.Version == ""
+	was, first := u.Version, u.Version == ""
 	u.Version = v
 	if first {
 		return
 	}
-	u.Check, u.TTR = Check{}, nil
+	m.versionChanged(u, was, v)
+	u.Check, u.TTR, u.HadGPUs = Check{}, nil, nil
 	m.pardon(u)
+	u.Past = nil
 	m.step(u, "new_version", "its image or configuration was changed; it gets full retries")
 }
 
@@ -187,9 +195,12 @@ func (m *Machine) newRun(u *unit, prev *Observation, ev Event, back bool) {
 	by := m.starter(u, prev, back)
 	m.endRun(u, by)
 	o := &u.Last
+	if len(u.Run.GPUs) > 0 {
+		u.SeenGPUs = u.Run.GPUs
+	}
 	u.Run = Run{StartedAt: o.StartedAt, Began: ev.Read.Add(-o.Uptime), By: by}
-	u.WantDown, u.Ours, u.EngineHit, u.WasUp = false, false, false, true
-	u.Failure = nil
+	u.WantDown, u.Ours, u.OursFor, u.EngineHit, u.WasUp = false, false, "", false, true
+	u.Failure, u.Suspect, u.Suspects = nil, nil, nil
 	if u.Undo.IsZero() && (u.Stop == nil || u.Stop.Engine.Before(o.StartedAt)) {
 		u.Stop = nil
 	}
@@ -245,6 +256,7 @@ func (m *Machine) endRun(u *unit, next string) {
 		m.count(u)
 	}
 	if next == byDocker && m.host.Synced {
+		m.blameRun(u)
 		m.charge(u)
 	}
 }

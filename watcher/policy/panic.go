@@ -17,10 +17,10 @@ func (m *Machine) joinDomains(u *unit) {
 	for _, src := range u.Last.Mounts {
 		u.domains = append(u.domains, "mount:"+src)
 	}
-	for _, gpu := range u.Last.GPUs {
-		u.domains = append(u.domains, "gpu:"+gpu)
+	for _, id := range u.gpus {
+		u.domains = append(u.domains, "gpu:"+id)
 	}
-	if len(u.Last.GPUs) > 0 {
+	if u.onGPU() {
 		u.domains = append(u.domains, "gpu:")
 	}
 	for _, n := range u.policy.Needs {
@@ -125,16 +125,12 @@ func (m *Machine) startPanic(domain string) {
 		}
 	}
 	text := fmt.Sprintf("%d of %d containers%s failed within %s; they have a common cause. One is repaired first, and the rest when that one is well",
-		failed, members, sharing(domain), span(m.cfg.PanicWindow))
+		failed, members, m.sharing(domain), span(m.cfg.PanicWindow))
 	p.Incident = m.openGroup(domain, text)
 	m.host.Panics = append(m.host.Panics, p)
 	m.touchHost()
 	m.sayIn(p.Incident, "panic", text)
-	for _, u := range m.domains[domain] {
-		if !isUp(u) && u.Incident != "" {
-			m.adoptChild(p.Incident, u)
-		}
-	}
+	m.adoptAll(p.Incident, m.domains[domain])
 	m.kick = true
 }
 
@@ -152,7 +148,7 @@ func proving(u *unit) bool {
 	return u.Last.Running && u.Run.By == byDefib && u.Run.ReadyAt.IsZero()
 }
 
-func sharing(domain string) string {
+func (m *Machine) sharing(domain string) string {
 	kind, what, ok := strings.Cut(domain, ":")
 	if !ok {
 		return " on this host"
@@ -161,7 +157,7 @@ func sharing(domain string) string {
 	case "mount":
 		return " that share the mount " + what
 	case "gpu":
-		return " on GPU " + what
+		return " on GPU " + m.gpuName(what)
 	case "image":
 		return " of one image"
 	}
@@ -174,7 +170,7 @@ func (m *Machine) panicHolds(u *unit) (Hold, time.Time, bool) {
 	if p == nil || slices.Contains(p.Canary, u.Key) {
 		return Hold{}, time.Time{}, false
 	}
-	why := "many containers" + sharing(p.Domain) + " failed together"
+	why := "many containers" + m.sharing(p.Domain) + " failed together"
 	if len(p.Canary) > 0 {
 		why += fmt.Sprintf("; %s is repaired first", m.nameOf(p.Canary[0]))
 	} else if !p.Next.IsZero() {
@@ -204,12 +200,12 @@ func (m *Machine) panicTimers() {
 func (m *Machine) movePanic(p *Panic) (why string, over bool) {
 	for _, key := range p.Canary {
 		if u := m.units[key]; u != nil && isUp(u) {
-			return u.Name + " is well again", true
+			return u.Name + " is well again; the rest are repaired now", true
 		}
 	}
 	p.Canary = m.keepCanaries(p)
 	if pending, members := m.pending(p.Domain); 4*pending < members || pending == 0 {
-		return "few of them are still failing", true
+		return "few of them are still failing; the rest are repaired now", true
 	}
 	if len(p.Canary) > 0 {
 		m.admitMore(p)
@@ -251,7 +247,8 @@ func (m *Machine) heldOtherwise(u *unit) bool {
 		return true
 	}
 	_, ok := m.dependency(u)
-	return ok || u.policy.Stateful != "" && u.Last.Running || u.policy.Mode == ModeObserve || u.Giveup != nil && u.Giveup.Open || u.Failure != nil && u.Failure.Verb == ""
+	_, waits := u.waits()
+	return ok || waits || u.policy.Stateful != "" && u.Last.Running || u.policy.Mode == ModeObserve || u.Giveup != nil && u.Giveup.Open || u.Failure != nil && u.Failure.Verb == ""
 }
 
 // pending counts the members that want to be up and are not.
@@ -375,7 +372,7 @@ func (m *Machine) endPanic(i int, why string) {
 			m.touch(u)
 		}
 	}
-	m.sayIn(p.Incident, "panic_over", why+"; the rest are repaired now")
+	m.sayIn(p.Incident, "panic_over", why)
 	m.closeGroup(p.Incident)
 	m.kick = true
 }

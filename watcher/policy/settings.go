@@ -190,7 +190,7 @@ func (r *resolver) retries(limit int) int {
 func known(label string) bool {
 	switch strings.TrimPrefix(label, "defib.") {
 	case "enable", "id", "mode", "type", "policy", "stop_timeout", "start_seconds", "unhealthy_for", "startup_deadline",
-		"page_after", "start_retries", "test":
+		"page_after", "start_retries", "runbook", "test":
 		return true
 	}
 	return false

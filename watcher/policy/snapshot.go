@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"time"
+
+	"github.com/defib-dev/defib/gpu"
+)
 
 // Host is what is remembered of the host as a whole.
 type Host struct {
@@ -22,7 +26,9 @@ type Host struct {
 	Holds      []Hold    `json:"holds,omitempty"`
 	Panics     []Panic   `json:"panics,omitempty"`
 	Others     []Other   `json:"others,omitempty"`
-	Now        time.Time `json:"now,omitzero"` // of the newest event
+	GPU        GPUHost   `json:"gpu,omitzero"`
+	Changes    []Change  `json:"changes,omitempty"` // of the last 24 h, oldest first, at most 64
+	Now        time.Time `json:"now,omitzero"`      // of the newest event
 }
 
 // Snapshot is the whole state of a Machine: what Restore takes up again.
@@ -83,6 +89,9 @@ type Hold struct {
 	Until  time.Time  `json:"until,omitzero"` // zero: until it is cleared
 	By     string     `json:"by,omitempty"`
 	Why    string     `json:"why,omitempty"`
+	Part   string     `json:"part,omitempty"` // of a hold on a GPU: state or fault; each clears by itself
+	// Of a hold on a GPU: what it stands on, and how it ends.
+	Judgement *gpu.Judgement `json:"judgement,omitempty"`
 }
 
 // Status is a unit as people and programs read it.
@@ -103,7 +112,8 @@ type Status struct {
 	HealthOutput string    `json:"health_output,omitempty"`
 	Restarts24h  int       `json:"restarts_24h"` // repairs charged in the last 24 h
 	LastExit     *Exit     `json:"last_exit,omitempty"`
-	GPUs         []string  `json:"gpus,omitempty"`
+	GPUs         []string  `json:"gpus,omitempty"`           // by index where the driver tells, else as the container names them
+	GPUNote      string    `json:"gpu_note,omitempty"`       // how sure that is, and what was seen
 	WouldAct     bool      `json:"would_act"`                // if it failed now, or has failed: would defib act?
 	WhyNot       []string  `json:"why_not,omitempty"`        // each hold, delay or setting that stops it, as a sentence
 	Next         string    `json:"next,omitempty"`           // "restart", "waiting for you", "watching" …
@@ -114,6 +124,8 @@ type Status struct {
 	Warnings     []string  `json:"warnings,omitempty"`       // labels that made no sense
 	Retries      string    `json:"retries,omitempty"`        // "2 of 5"
 	ReadyAfter   Duration  `json:"ready_after_ns,omitempty"` // learned time to ready, median
+
+	Labels map[string]string `json:"-"` // of the container, as they are: for routes and silences; none is shown but defib.runbook, masked
 }
 
 // Setting is one value of a unit's policy with its source.

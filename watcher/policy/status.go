@@ -21,7 +21,22 @@ func (m *Machine) hostCopy() Host {
 	for i := range h.Panics {
 		h.Panics[i].Canary = slices.Clone(h.Panics[i].Canary)
 	}
+	h.Changes = slices.Clone(h.Changes)
+	h.GPU.GPUs, h.GPU.Reset = slices.Clone(h.GPU.GPUs), copied(h.GPU.Reset)
 	return h
+}
+
+// Report is everything that people and programs may read.
+type Report struct {
+	Host      Host        `json:"host"`
+	Units     []Status    `json:"units"`          // by name
+	Incidents []Incident  `json:"incidents"`      // the open ones, oldest first
+	GPUs      []GPUStatus `json:"gpus,omitempty"` // by index
+}
+
+// Report returns what is known now. A later step does not change it.
+func (m *Machine) Report() Report {
+	return Report{Host: m.Host(), Units: m.Statuses(), Incidents: m.OpenIncidents(), GPUs: m.GPUs()}
 }
 
 // OpenIncidents returns the open incidents, oldest first.
@@ -62,7 +77,8 @@ func (m *Machine) status(u *unit) Status {
 		Key: u.Key, Name: u.Name, Project: u.Project, Container: u.Last.Container, Image: u.Last.Image,
 		State: u.State, Detail: u.Detail, Mode: u.policy.Mode, Managed: u.policy.Via, Since: u.Since,
 		Rule: u.Rule, Reason: u.Reason, Restarts24h: len(m.recent(u, 24*time.Hour)), LastExit: u.LastExit,
-		GPUs: u.Last.GPUs, Incident: u.Incident, ReadyAfter: median(u.TTR), Settings: u.settings, Warnings: u.warnings,
+		GPUs: m.gpuNames(u.gpus), GPUNote: m.gpuNote(u), Incident: u.Incident, ReadyAfter: median(u.TTR), Settings: u.settings, Warnings: u.warnings,
+		Labels: u.Last.Labels,
 	}
 	s.Health, s.HealthOutput = healthText(u)
 	s.WhyNot = m.whyNot(u)
@@ -168,7 +184,7 @@ func (m *Machine) next(u *unit) (string, time.Time) {
 			return "would " + string(u.Failure.Verb), time.Time{}
 		}
 		if u.Failure != nil {
-			return string(u.Failure.Verb), u.Failure.Due
+			return string(u.Failure.Verb), later(u.Failure.Due, u.wake)
 		}
 	default:
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -52,6 +53,10 @@ func (m *Machine) open(u *unit, rule, cause string, level Level) {
 		return
 	}
 	in := m.newIncident(u.Key, u.Name, rule, cause, level)
+	in.Project, in.Changed = u.Project, m.changesBefore(u)
+	if p := u.Past; p != nil && m.now.Sub(p.Closed) < reopenWindow {
+		in.Root, in.Times = p.Root, p.Times+1
+	}
 	u.Incident = in.ID
 	m.joinPanic(u)
 	m.touch(u)
@@ -144,12 +149,15 @@ func (m *Machine) closeIncident(u *unit, end, why string) {
 	if m.now.Sub(in.Opened) > 2*time.Minute && in.Level == LevelInfo && end == "recovered" && m.longOutage(in) {
 		in.Level = LevelWarn
 	}
+	if u.Past = nil; end == "recovered" { // what was stopped or removed begins anew
+		u.Past = &Past{Root: cmp.Or(in.Root, in.ID), Times: max(1, in.Times), Closed: m.now}
+	}
 	m.touch(u)
 	m.stepIn(in, end, why)
 	m.end(in, end)
 	m.out = append(m.out, *m.decide(u, VerbNote, end, why))
 	m.out[len(m.out)-1].Incident = in.ID
-	m.closeGroup(in.Parent)
+	m.childEnded(in.Parent, end)
 }
 
 // longOutage: the unit was not ready for more than two minutes of it.
@@ -166,49 +174,15 @@ func (m *Machine) end(in *Incident, end string) {
 	in.Closed, in.End, in.NeedsYou = m.now, end, false
 	m.revise(in)
 	delete(m.incidents, in.ID)
-}
-
-// openGroup begins the incident of several units together.
-func (m *Machine) openGroup(domain, text string) string {
-	return m.newIncident("", "containers"+sharing(domain), "panic", text, LevelWarn).ID
-}
-
-func (m *Machine) adoptChild(parent string, u *unit) {
-	p, in := m.incidents[parent], m.incidents[u.Incident]
-	if p == nil || in == nil || in.Parent != "" {
-		return
-	}
-	in.Parent = parent
-	p.Children = append(slices.Clip(p.Children), in.ID)
-	m.revise(p)
-	m.revise(in)
-}
-
-// closeGroup ends a group's incident when its panic and all its children have
-// ended.
-func (m *Machine) closeGroup(id string) {
-	in := m.incidents[id]
-	if in == nil || in.Rule != "panic" {
-		return
-	}
-	for _, p := range m.host.Panics {
-		if p.Incident == id {
-			return
-		}
-	}
-	for _, child := range in.Children {
-		if m.incidents[child] != nil {
-			return
-		}
-	}
-	m.stepIn(in, "recovered", "all of them have recovered, or were stopped")
-	m.end(in, "recovered")
+	delete(m.acked, in.ID)
 }
 
 // pageHost calls a human about the host.
 func (m *Machine) pageHost(rule, text string) {
 	if m.incidents[m.host.Incident] == nil {
-		m.host.Incident = m.newIncident("", "the Docker engine", rule, text, LevelPage).ID
+		in := m.newIncident("", "the Docker engine", rule, text, LevelPage)
+		in.Changed = m.changesBefore()
+		m.host.Incident = in.ID
 	}
 	m.pageIn(m.host.Incident, rule, text)
 }
@@ -259,17 +233,27 @@ func (m *Machine) pageForDowntime(u *unit) {
 		u.wake = earlier(u.wake, at)
 		return
 	}
+	in := m.incidents[u.Incident]
+	if in != nil && m.parentPaged(in) {
+		return // a human knows of its GPU; when that is let go, this is looked at again
+	}
 	u.Paged = true
 	m.touch(u)
-	if in := m.incidents[u.Incident]; in != nil && !in.Paged.IsZero() {
+	if in != nil && !in.Paged.IsZero() {
 		return // a human knows already
 	}
 	m.page(u, "down", "it should run and has not been ready for "+span(m.now.Sub(u.DownSince))+": "+u.Reason)
 }
 
+// parentPaged: a human was called about its GPU.
+func (m *Machine) parentPaged(in *Incident) bool {
+	p := m.incidents[in.Parent]
+	return p != nil && !p.Paged.IsZero() && p.Rule != "panic"
+}
+
 func (m *Machine) pagesAt(u *unit) time.Time {
 	d := max(u.policy.PageAfter, median(u.TTR)*3/2)
-	if len(u.Last.GPUs) > 0 && len(u.TTR) == 0 && !u.Check.Passed {
+	if u.onGPU() && len(u.TTR) == 0 && !u.Check.Passed {
 		d = max(d, m.startAllowance(u)) // its first load may well take that long
 	}
 	return u.DownSince.Add(d)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/defib-dev/defib/gpu"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
@@ -93,7 +94,7 @@ func (p *player) clock() string {
 
 func (p *player) step(_ policy.Event, ds []policy.Decision) {
 	for _, d := range ds {
-		if d.Verb == policy.VerbInspect && !p.asks {
+		if (d.Verb == policy.VerbInspect || d.Verb == policy.VerbPoll || d.Verb == policy.VerbExamine) && !p.asks {
 			continue
 		}
 		who, page := d.Name, ""
@@ -160,6 +161,10 @@ func (p *player) command(args []string) {
 		p.defib(words, opts)
 	case "hold", "release", "restart", "stop", "retry":
 		p.order(verb, name, opts)
+	case "ack":
+		w.deliver(policy.Event{Kind: policy.KindCommand, Command: &policy.Command{
+			Order: policy.OrderAck, Incident: name, By: "ann", For: p.duration(opts["for"]), Undo: opts["undo"] == "true",
+		}})
 	case "fact":
 		p.fact(words, opts)
 	case "status":
@@ -180,7 +185,9 @@ func (p *player) command(args []string) {
 	case "look":
 		w.look(w.boxes[name])
 	default:
-		p.change(verb, name, text, opts)
+		if !p.gpuCommand(verb, name, opts) {
+			p.change(verb, name, text, opts)
+		}
 	}
 }
 
@@ -214,6 +221,8 @@ func (p *player) configure(opts map[string]string) {
 			c.FatalRetry = p.duration(v)
 		case "max_parallel":
 			c.MaxParallel, _ = strconv.Atoi(v)
+		case "reset_offer":
+			c.GPUResetOffer = v == "true"
 		case "budget_min":
 			c.BudgetMin, _ = strconv.Atoi(v)
 		default:
@@ -248,6 +257,8 @@ func (p *player) run(verb, name string, words []string, opts map[string]string) 
 			b.image = v
 		case "gpu":
 			b.gpus = strings.Split(v, ",")
+		case "claim":
+			b.claim = &gpu.Claim{Source: v, All: true, Certain: v == "--gpus"}
 		case "mount":
 			b.mounts = strings.Split(v, ",")
 		case "via":
@@ -461,6 +472,15 @@ func (p *player) incidents() {
 	}
 	for _, in := range list {
 		fmt.Fprintf(&p.out, "  %s %s %s: %s (%d repairs, %d steps", in.ID, in.Name, in.Level, in.Cause, in.Repairs, len(in.Steps))
+		if in.Times > 0 {
+			fmt.Fprintf(&p.out, ", time %d of %s", in.Times, in.Root)
+		}
+		if in.Ack != nil {
+			fmt.Fprintf(&p.out, ", taken by %s", in.Ack.By)
+		}
+		for _, change := range in.Changed {
+			fmt.Fprintf(&p.out, ", after %q", change)
+		}
 		if in.Parent != "" {
 			fmt.Fprintf(&p.out, ", part of %s", in.Parent)
 		}
@@ -491,6 +511,8 @@ func (p *player) changeOne(verb string, b *box, text string, opts map[string]str
 		w.probe(b)
 	case "probe":
 		w.probe(b)
+	case "quiet-sick": // and no check has run since
+		b.sick = true
 	case "times-out":
 		b.timeout = true
 		w.probe(b)
@@ -528,6 +550,8 @@ func (p *player) changeOne(verb string, b *box, text string, opts map[string]str
 		b.startErr = ""
 	case "stuck":
 		b.stuck = true
+	case "late-stop":
+		b.lateStop = true
 	case "hung":
 		b.hung = true
 		w.look(b)

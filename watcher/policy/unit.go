@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"time"
+
+	"github.com/defib-dev/defib/gpu"
+)
 
 // State is what a unit is in, in Supervisor's words where it has one.
 type State string
@@ -68,23 +72,31 @@ type Unit struct {
 	OOM       time.Time   `json:"oom,omitzero"`         // the newest oom event
 	EngineHit bool        `json:"engine_hit,omitempty"` // it was up when its engine process ended
 	Ours      bool        `json:"ours,omitempty"`       // our own act left it down
+	OursFor   string      `json:"ours_for,omitempty"`   // … for the sake of its GPU: gpu_held, gpu_reset, gpu_reset_undo
+	SeenGPUs  []string    `json:"seen_gpus,omitempty"`  // UUIDs of the GPUs that its run before this one was seen on
+	HadGPUs   []string    `json:"had_gpus,omitempty"`   // UUIDs of the GPUs that what it asks for stood for when it last came up
 	Gone      time.Time   `json:"gone,omitzero"`        // its container was removed
 	LeftAt    time.Time   `json:"left_at,omitzero"`     // it was ready until then
 	WasUp     bool        `json:"was_up,omitempty"`     // defib has seen it run
 	PausedAt  time.Time   `json:"paused_at,omitzero"`   // its timers stand still since
 
 	// What has gone wrong and what was tried.
-	Failure   *Failure    `json:"failure,omitempty"` // the failed verdict that stands
-	Level     int         `json:"level,omitempty"`   // charged repairs not yet forgotten; sets the delay
-	Streak    int         `json:"streak,omitempty"`  // useless incarnations in a row; leads to FATAL
-	Credit    Duration    `json:"credit,omitempty"`  // ready time not yet turned into a lower level
-	Repairs   []time.Time `json:"repairs,omitempty"` // charged, of the last 24 h
-	Throttled bool        `json:"throttled,omitempty"`
-	Giveup    *Giveup     `json:"giveup,omitempty"` // FATAL: stays until a useful run
-	Op        *Op         `json:"op,omitempty"`     // the act in flight
-	Ask       *Ask        `json:"ask,omitempty"`    // the question in flight
-	Freed     bool        `json:"freed,omitempty"`  // let go by a canary: the next act costs no budget
-	Slot      time.Time   `json:"slot,omitzero"`    // it is loading: its GPUs are taken until then
+	Failure    *Failure    `json:"failure,omitempty"` // the failed verdict that stands
+	Level      int         `json:"level,omitempty"`   // charged repairs not yet forgotten; sets the delay
+	Streak     int         `json:"streak,omitempty"`  // useless incarnations in a row; leads to FATAL
+	Credit     Duration    `json:"credit,omitempty"`  // ready time not yet turned into a lower level
+	Repairs    []time.Time `json:"repairs,omitempty"` // charged, of the last 24 h
+	Throttled  bool        `json:"throttled,omitempty"`
+	Giveup     *Giveup     `json:"giveup,omitempty"`      // FATAL: stays until a useful run
+	Op         *Op         `json:"op,omitempty"`          // the act in flight
+	Ask        *Ask        `json:"ask,omitempty"`         // the question in flight
+	Freed      bool        `json:"freed,omitempty"`       // let go by a canary: the next act costs no budget
+	Slot       time.Time   `json:"slot,omitzero"`         // it is loading: its GPUs are taken until then
+	Suspect    *Suspect    `json:"suspect,omitempty"`     // a fault names it, not yet confirmed
+	Suspects   []Suspect   `json:"suspects,omitempty"`    // and other processes of it, which wait their turn
+	Curing     string      `json:"curing,omitempty"`      // the GPU finding that its newest repair is for
+	Cleared    time.Time   `json:"cleared,omitzero"`      // when a fault that named it was last looked into, for nothing …
+	ClearedPID int         `json:"cleared_pid,omitempty"` // … and of which process
 
 	// When it is looked at again, and whether it waits at the gate.
 	Wake    time.Time `json:"wake,omitzero"`
@@ -94,7 +106,9 @@ type Unit struct {
 	DownSince time.Time `json:"down_since,omitzero"` // not ready though it should run
 	Paged     bool      `json:"paged,omitempty"`     // for this downtime
 	Incident  string    `json:"incident,omitempty"`  // the open one
+	Past      *Past     `json:"past,omitempty"`      // the incident before it
 	Said      string    `json:"said,omitempty"`      // the newest note, so that it is said once
+	PagedFor  string    `json:"paged_for,omitempty"` // the incident, and the finding about its GPU that a human was called for in it
 }
 
 // Run is one incarnation: (container ID, StartedAt) and what it has shown.
@@ -108,6 +122,47 @@ type Run struct {
 	Counted   bool      `json:"counted,omitempty"`   // its end has been charged to Streak
 	Settled   bool      `json:"settled,omitempty"`   // its ready time has been turned into Credit
 	Cohort    int       `json:"cohort,omitempty"`    // GPU units that started within a minute of it, itself included
+	GPUs      []string  `json:"gpus,omitempty"`      // UUIDs of the GPUs that its processes were seen on
+	Fault     *RunFault `json:"fault,omitempty"`     // a GPU fault that broke it, confirmed
+	Own       *RunFault `json:"own,omitempty"`       // the newest fault that names a process of it
+	Blamed    bool      `json:"blamed,omitempty"`    // its end has been entered under Blamed of a GPU
+}
+
+// RunFault is a fault of a GPU in a run.
+type RunFault struct {
+	At   time.Time `json:"at"`
+	GPU  string    `json:"gpu"` // UUID
+	Code int       `json:"code"`
+	Text string    `json:"text,omitempty"`
+}
+
+// Past is an incident that is closed: one that follows soon continues it.
+type Past struct {
+	Root   string    `json:"root"`
+	Times  int       `json:"times"`
+	Closed time.Time `json:"closed"`
+}
+
+// Suspect is a fault that names a unit, until it is confirmed or not.
+type Suspect struct {
+	At    time.Time `json:"at"`
+	GPU   string    `json:"gpu"` // UUID
+	Code  int       `json:"code"`
+	PID   int       `json:"pid,omitempty"` // 0: not known
+	Text  string    `json:"text"`
+	Due   time.Time `json:"due"`           // it is looked into then
+	Ask   uint64    `json:"ask,omitempty"` // the question in flight
+	Until time.Time `json:"until,omitzero"`
+}
+
+// Exam is a look at a unit that has failed, and at its GPUs.
+type Exam struct {
+	Ask       uint64        `json:"ask,omitempty"` // the question in flight
+	Until     time.Time     `json:"until,omitzero"`
+	At        time.Time     `json:"at,omitzero"` // of the answer
+	Judgement gpu.Judgement `json:"judgement,omitzero"`
+	WaitFrom  time.Time     `json:"wait_from,omitzero"` // it has been told to wait by the same rule since
+	Paged     bool          `json:"paged,omitempty"`
 }
 
 // Check is what the health check of one version has shown over all its runs.
@@ -127,6 +182,7 @@ type Failure struct {
 	Probe  time.Time `json:"probe,omitzero"` // End of the failing check it stands on, engine's time
 	Free   bool      `json:"free,omitempty"` // not charged: an engine or host restart, a retry after giving up
 	FromOK bool      `json:"from_ok,omitempty"`
+	Exam   *Exam     `json:"exam,omitempty"` // of a unit with a GPU; never changed in place
 }
 
 // Op is an act in flight. It ends with its outcome and an inspect asked after.

@@ -41,6 +41,9 @@ func (m *Machine) judge(u *unit) verdict {
 }
 
 func (m *Machine) judgeRunning(u *unit) verdict {
+	if v, bad := m.judgeFault(u); bad {
+		return v
+	}
 	h := u.Last.Health
 	if h == nil {
 		ready := u.Run.Began.Add(u.policy.StartSeconds)
@@ -80,7 +83,7 @@ func (m *Machine) judgeStart(u *unit) verdict {
 // healthy it counts for a unit without a GPU, since Docker's start period and
 // retries are over; one with a GPU may be loading still.
 func (m *Machine) judgeUnhealthy(u *unit, h *Health, p *Probe) verdict {
-	if !u.Run.Healthy && len(u.Last.GPUs) > 0 && m.now.Before(m.startDeadline(u)) {
+	if !u.Run.Healthy && u.onGPU() && m.now.Before(m.startDeadline(u)) {
 		return m.judgeStart(u)
 	}
 	text := "its health check fails: " + quoted(p.Output)
@@ -133,6 +136,8 @@ func (m *Machine) judgeDown(u *unit) verdict {
 		return verdict{finding: findDown, rule: "finished", text: fmt.Sprintf("it was a one-off of compose and has ended (exit %d)", o.ExitCode)}
 	case u.Giveup != nil && u.Ours && u.Giveup.Rule == "crash_loop":
 		return verdict{finding: findFailed, rule: "crash_loop", text: "defib stopped it, since Docker kept starting it in vain", verb: VerbStart}
+	case u.Ours && u.OursFor != "":
+		return verdict{finding: findFailed, rule: "stopped_for_gpu", text: "defib stopped it for the sake of its GPU", verb: VerbStart, free: true}
 	case u.Ours:
 		return verdict{finding: findFailed, rule: "repair_failed", text: "it did not come up again: " + exitText(u), verb: VerbStart}
 	case !p.Everything():

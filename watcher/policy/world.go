@@ -15,10 +15,19 @@ func (m *Machine) daemonStart(ev Event) {
 	m.host.Holds = slices.DeleteFunc(m.host.Holds, func(h Hold) bool {
 		return h.By == byFile || h.Reason == HoldDisk || rebooted && h.Reason == HoldStuck
 	})
+	m.gpusTakenOver(rebooted)
+	if rebooted {
+		m.changed("", "the host was booted")
+	}
 	m.touchHost()
 	for _, key := range sortedKeys(m.units) {
 		u := m.units[key]
-		u.Seen, u.Ask = false, nil
+		u.Seen, u.Ask, u.Suspect = false, nil, nil
+		if u.Failure != nil && u.Failure.Exam != nil {
+			f, x := *u.Failure, *u.Failure.Exam
+			x.Ask, x.At = 0, time.Time{}
+			f.Exam, u.Failure = &x, &f
+		}
 		if u.Op != nil {
 			u.Op.Orphan, u.Run.Died = true, false // what it saw die is over
 		}
@@ -164,7 +173,9 @@ func (m *Machine) hostTimers() {
 		m.kick = true
 	}
 	m.expireHolds()
+	m.expireAcks()
 	m.panicTimers()
+	m.gpuTimers()
 }
 
 func (m *Machine) dockerPageAt() time.Time {
@@ -176,10 +187,11 @@ func (m *Machine) dockerPageAt() time.Time {
 }
 
 func (m *Machine) hostDeadline() time.Time {
-	at := earlier(m.dockerPageAt(), m.host.Settle)
+	at := earlier(earlier(m.dockerPageAt(), m.host.Settle), m.gpuDeadline())
 	for _, h := range m.host.Holds {
 		at = earlier(at, h.Until)
 	}
+	at = earlier(at, m.ackDeadline())
 	for i := range m.host.Panics {
 		at = earlier(at, m.panicWake(&m.host.Panics[i]))
 	}

@@ -1,12 +1,14 @@
 package policy_test
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/defib-dev/defib/gpu"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
@@ -30,6 +32,7 @@ type world struct {
 	alive   bool // defib runs
 	healers []policy.Healer
 	lame    bool // its acts never reach the engine
+	cards   *cards
 }
 
 // box is one simulated container.
@@ -54,8 +57,11 @@ type box struct {
 	crashEvery                          time.Duration
 	crashCode                           int
 	gpus, mounts                        []string
+	claim                               *gpu.Claim // instead of gpus
+	signs                               []gpu.Sign // in its log
 	stuck                               bool
-	run                                 int // counts runs, so that what was planned for an older one is dropped
+	lateStop                            bool // the event of a stop comes after its answer
+	run                                 int  // counts runs, so that what was planned for an older one is dropped
 	backoff                             time.Duration
 }
 
@@ -83,7 +89,7 @@ func (a *agenda) Pop() any {
 var epoch = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 func newWorld(cfg policy.Config) *world {
-	w := &world{m: policy.New(cfg), cfg: cfg, now: epoch, boxes: map[string]*box{}, byIDs: map[string]*box{}, process: policy.ProcessUnknown, boot: "boot-1", alive: true}
+	w := &world{m: policy.New(cfg), cfg: cfg, now: epoch, boxes: map[string]*box{}, byIDs: map[string]*box{}, process: policy.ProcessUnknown, boot: "boot-1", alive: true, cards: newCards()}
 	w.deliver(policy.Event{Kind: policy.KindDaemonStart, BootID: w.boot})
 	return w
 }
@@ -176,6 +182,8 @@ func (w *world) carryOut(d policy.Decision) {
 				answer(o)
 			}
 		})
+	case policy.VerbPoll, policy.VerbExamine, policy.VerbResetGPU:
+		w.lookAtGPUs(d)
 	default:
 	}
 }
@@ -252,7 +260,11 @@ func (w *world) halt(b *box, timeout time.Duration, manual bool, then func()) {
 		if b.run == run && b.status == "running" {
 			b.paused = false
 			w.exit(b, code, true)
-			w.event(b, policy.Event{Kind: policy.KindStop})
+			if b.lateStop {
+				w.after(50*time.Millisecond, func() { w.event(b, policy.Event{Kind: policy.KindStop}) })
+			} else {
+				w.event(b, policy.Event{Kind: policy.KindStop})
+			}
 		}
 		then()
 	})
@@ -388,7 +400,7 @@ func (b *box) observation(now time.Time) policy.Observation {
 		Container: b.id, Name: b.name, Image: b.image, ImageID: b.imageID, ConfigHash: "c1", Labels: b.labels, Created: b.created,
 		Status: b.status, Running: b.status == "running" || b.status == "restarting", Restarting: b.status == "restarting",
 		Paused: b.paused, ExitCode: b.code, OOMKilled: b.oom, Error: b.err, StartedAt: b.started, FinishedAt: b.finished,
-		RestartCount: b.restarts, RestartPolicy: b.policy, StopTimeout: b.stop, StopSignal: b.stopSig, GPUs: b.gpus, Mounts: b.mounts,
+		RestartCount: b.restarts, RestartPolicy: b.policy, StopTimeout: b.stop, StopSignal: b.stopSig, GPU: cmp.Or(b.claim, claim(b.gpus)), Mounts: b.mounts,
 	}
 	if o.Running && !o.Restarting {
 		o.Uptime = now.Sub(b.started)
@@ -468,4 +480,15 @@ func b2i(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// claim is what a container asks for that names these GPUs.
+func claim(ids []string) *gpu.Claim {
+	switch {
+	case len(ids) == 0:
+		return nil
+	case ids[0] == "all":
+		return &gpu.Claim{Source: "--gpus", All: true, Certain: true}
+	}
+	return &gpu.Claim{Source: "--gpus", IDs: ids, Certain: true}
 }
