@@ -43,7 +43,7 @@ func (l *ledger) note(m message, ds []policy.Decision, c policy.Changes) bool {
 // nothing. The others come by the hundred on a quiet host.
 func news(m message) bool {
 	if m.ev.Kind == policy.KindOutcome {
-		return m.by.Verb != policy.VerbInspect
+		return m.by.Verb.Act()
 	}
 	return m.ev.Kind != policy.KindObserved && m.ev.Kind != policy.KindUnseen && m.ev.Kind != policy.KindTick
 }

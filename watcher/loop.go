@@ -119,7 +119,11 @@ func (w *Watcher) turn(ctx context.Context, batch []message) {
 	decided = append(decided, w.tick()...)
 	err := w.commit()
 	w.release(ctx, decided, err)
-	w.publish(len(answers) > 0)
+	if err != nil {
+		w.cry(decided)
+	}
+	w.publish(len(answers) > 0 || len(w.changed) > 0)
+	w.handOver()
 	for _, a := range answers {
 		a.to <- answer{a.decisions, err}
 	}
@@ -141,7 +145,9 @@ func (w *Watcher) step(m message) []policy.Decision {
 	if m.ev.Kind == policy.KindConfig && m.ev.Config != nil {
 		w.observe = m.ev.Config.Observe
 	}
+	w.tally.landed(m)
 	ds := w.o.Machine.Step(m.ev)
+	w.tally.decided(ds)
 	if w.ledger.note(m, ds, w.o.Machine.Changes()) {
 		w.stale = true
 	}

@@ -27,7 +27,7 @@ type script struct {
 	deadline time.Time                               // a tick moves it on by every; zero every ends it
 	every    time.Duration
 	host     policy.Host
-	views    int // how often Statuses was asked for
+	views    int // how often Report was asked for
 }
 
 func (s *script) Step(ev policy.Event) []policy.Decision {
@@ -61,19 +61,11 @@ func (s *script) Deadline() (time.Time, bool) {
 	return s.deadline, !s.deadline.IsZero()
 }
 
-func (s *script) Statuses() []policy.Status {
+func (s *script) Report() policy.Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.views++
-	return nil
-}
-
-func (s *script) OpenIncidents() []policy.Incident { return nil }
-
-func (s *script) Host() policy.Host {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.host
+	return policy.Report{Host: s.host}
 }
 
 // seen returns the events so far as one short word each.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/defib-dev/defib/watcher/policy"
@@ -18,6 +17,9 @@ const (
 // View returns what is known, at most 100 ms old while the loop turns; nil
 // before [Watcher.Run] has begun. It never blocks.
 func (w *Watcher) View() *View { return w.view.Load() }
+
+// Seen is closed once there is a View.
+func (w *Watcher) Seen() <-chan struct{} { return w.seen }
 
 // Healthy reports why defib does not do its work, in one sentence: the loop
 // is stuck, or Docker is out of reach. It never blocks. now is of the clock
@@ -43,12 +45,14 @@ func (w *Watcher) publish(now bool) {
 	if !now && !w.viewedAt.IsZero() && (!w.stale || at.Before(w.viewDue())) {
 		return
 	}
-	host := w.o.Machine.Host()
-	host.Panics = slices.Clone(host.Panics) // the Machine moves them on in place
+	r := w.o.Machine.Report()
 	w.view.Store(&View{
-		At: at, Host: host, Observe: w.observe,
-		Units: w.o.Machine.Statuses(), Incidents: w.o.Machine.OpenIncidents(),
+		At: at, Observe: w.observe, Host: r.Host, Units: r.Units, Incidents: r.Incidents, GPUs: r.GPUs,
+		Acts: w.tally.list(), Pages: w.tally.pages,
 	})
+	if w.viewedAt.IsZero() {
+		close(w.seen)
+	}
 	w.stale, w.viewedAt = false, at
 }
 

@@ -18,6 +18,7 @@ func TestViewIsRebuiltAtMostEveryTenthOfASecond(t *testing.T) {
 		r := newRig()
 		r.opts.Observe = true
 		r.run(t)
+		<-r.w.Seen()
 		if v := r.w.View(); v == nil || !v.Observe || !v.At.Equal(r.began) {
 			t.Fatalf("first view is %+v, want one in observe mode at %v", v, r.began)
 		}

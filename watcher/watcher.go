@@ -47,18 +47,21 @@ type Machine interface {
 	Step(ev policy.Event) []policy.Decision
 	Deadline() (time.Time, bool)
 	Changes() policy.Changes // what became dirty since the last call
-	Statuses() []policy.Status
-	OpenIncidents() []policy.Incident
-	Host() policy.Host
+	Report() policy.Report
 }
 
 // View is what people and programs may read: immutable, rebuilt after changes.
 type View struct {
-	At        time.Time         `json:"at"`
-	Host      policy.Host       `json:"host"`
-	Observe   bool              `json:"observe,omitempty"`
-	Units     []policy.Status   `json:"units"`     // by name
-	Incidents []policy.Incident `json:"incidents"` // the open ones, oldest first
+	At        time.Time          `json:"at"`
+	Host      policy.Host        `json:"host"`
+	Observe   bool               `json:"observe,omitempty"`
+	Units     []policy.Status    `json:"units"`          // by name
+	Incidents []policy.Incident  `json:"incidents"`      // the open ones, oldest first
+	GPUs      []policy.GPUStatus `json:"gpus,omitempty"` // by index
+	// Acts and Pages count since the start: what was done, by how it ended, and
+	// the calls for a human.
+	Acts  []ActCount `json:"-"`
+	Pages uint64     `json:"-"`
 }
 
 // ErrStopping is the answer to a command that came too late.
@@ -76,7 +79,11 @@ type Options struct {
 	BootID   string            // of the host; goes into the first event
 	Observe  bool              // shown in the View; a config event changes it
 	HoldFile string            // while this file exists nothing is done; empty: no such file
-	Alarm    func(text string) // tells people directly, best effort, when the journal refuses; may be nil
+	Alarm    func(text string) // tells people without the journal what it refuses; must not block; may be nil
+	Calm     func()            // it refuses no more; must not block; may be nil
+	// Told hands over the newest revision of every incident that a commit made
+	// durable. It must not block; may be nil.
+	Told func([]policy.Incident)
 }
 
 // Watcher is the one loop: it owns the Machine, and every goroutine that it
@@ -90,8 +97,9 @@ type Watcher struct {
 	quit     chan struct{}     // closed when the loop reads no more
 	feed     *feed
 	view     atomic.Pointer[View]
+	seen     chan struct{}  // closed when there is a view
 	turned   atomic.Int64   // when the newest turn of the loop began, Unix nanoseconds
-	owned    sync.WaitGroup // sources, executions, alarms
+	owned    sync.WaitGroup // sources, executions
 
 	// What follows belongs to the loop's goroutine.
 	wake     *time.Timer
@@ -99,10 +107,12 @@ type Watcher struct {
 	flights  map[uint64]flight // executions whose outcome has not come
 	leaving  bool              // ctx has ended: record, but release nothing
 	observe  bool
-	ticked   bool      // the last turn made a tick
-	stale    bool      // the view is older than the state
-	viewedAt time.Time // of the view
+	ticked   bool              // the last turn made a tick
+	stale    bool              // the view is older than the state
+	viewedAt time.Time         // of the view
+	changed  []policy.Incident // by the newest commit, not yet handed over
 	ledger   ledger
+	tally    tally
 }
 
 // message is one event on its way into the loop.
@@ -127,7 +137,7 @@ func New(o Options) *Watcher {
 		o: o, observe: o.Observe, flights: map[uint64]flight{},
 		events: make(chan policy.Event, maxBatch), reports: make(chan message, maxBatch), commands: make(chan message),
 		closing: make(chan struct{}), quit: make(chan struct{}),
-		feed: newFeed(), ledger: ledger{journal: o.Journal, changes: newChanges()},
+		seen: make(chan struct{}), feed: newFeed(), ledger: ledger{journal: o.Journal, changes: newChanges()},
 	}
 }
 

@@ -33,6 +33,7 @@ func (s *session) connect(ctx context.Context) (up policy.Engine, l listed, err 
 	if err != nil {
 		return up, l, err
 	}
+	s.runtime = info.DefaultRuntime
 	moved := s.recognise(info)
 	if err := s.subscribe(ctx); err != nil {
 		return up, l, err

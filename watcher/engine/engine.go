@@ -69,6 +69,7 @@ type Engine struct {
 	o      Options
 	host   string
 	proc   string                                      // where the kernel tells about this process and host
+	cdi    []string                                    // folders of CDI specifications
 	dial   func(ctx context.Context) (net.Conn, error) // nil: by host; tests bring their own network
 	cur    atomic.Pointer[session]                     // nil while there is no connection
 	memory                                             // only Watch touches it
@@ -98,7 +99,7 @@ func New(o Options) (*Engine, error) {
 	if host == "" {
 		host = client.DefaultDockerHost
 	}
-	e := &Engine{o: o.withDefaults(), host: host, proc: "/proc"}
+	e := &Engine{o: o.withDefaults(), host: host, proc: "/proc", cdi: cdiFolders()}
 	e.generation = o.Generation
 	e.known = make(map[string]*tracked)
 	cli, err := e.newClient()

@@ -42,6 +42,7 @@ type fake struct {
 	refuse     map[string]string // path to "status text"
 	skew       time.Duration     // of its clock
 	until      bool              // it ignores until
+	runtime    string            // its default runtime, when not runc
 	streams    atomic.Int32
 }
 
@@ -117,6 +118,9 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, path string) {
 	case "/info":
 		info := testdata[map[string]any](f.t, "info.json")
 		info["SystemTime"] = f.now().Format(time.RFC3339Nano)
+		if f.runtime != "" {
+			info["DefaultRuntime"] = f.runtime
+		}
 		_ = json.NewEncoder(w).Encode(info)
 	case "/events":
 		f.serveEvents(w, r)

@@ -64,7 +64,7 @@ func (s *session) observe(r container.InspectResponse, engineNow time.Time) poli
 		RestartCount: r.RestartCount, RestartPolicy: string(r.HostConfig.RestartPolicy.Name),
 		AutoRemove: r.HostConfig.AutoRemove,
 		StopSignal: parseSignal(r.Config.StopSignal), StopTimeout: stopTimeout(r.Config.StopTimeout),
-		GPUs: gpus(r.HostConfig.DeviceRequests), Mounts: mounts(r.Mounts),
+		GPU: s.claim(r), Mounts: mounts(r.Mounts),
 		Health: s.health(st.Health, r.Config.Healthcheck),
 	}
 	if o.Running && !o.Restarting && !o.StartedAt.IsZero() {
@@ -190,27 +190,6 @@ func parseSignal(text string) int {
 		return rtMax - n
 	}
 	return int(unix.SignalNum("SIG" + name))
-}
-
-// gpus names the GPUs that a container asks for, by UUID or index as it
-// names them. A count does not say which: any.
-func gpus(requests []container.DeviceRequest) []string {
-	var ids []string
-	for _, r := range requests {
-		gpu := r.Driver == "nvidia"
-		for _, and := range r.Capabilities {
-			gpu = gpu || slices.Contains(and, "gpu")
-		}
-		switch {
-		case !gpu:
-		case len(r.DeviceIDs) > 0:
-			ids = append(ids, r.DeviceIDs...)
-		default:
-			ids = append(ids, "all")
-		}
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
 }
 
 // mounts are the sources that containers may share and fail with together;

@@ -15,6 +15,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/defib-dev/defib/gpu"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
@@ -28,7 +29,7 @@ func bare(t testing.TB, host string) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.proc = t.TempDir()
+	e.proc, e.cdi = t.TempDir(), nil
 	return newSession(e, nil, nil)
 }
 
@@ -131,13 +132,15 @@ func TestObserve(t *testing.T) {
 			r.HostConfig.DeviceRequests = []container.DeviceRequest{
 				{Capabilities: [][]string{{"gpu", "compute"}}, DeviceIDs: []string{"GPU-5a", "1"}}, {Driver: "nvidia", DeviceIDs: []string{"1"}},
 			}
-		}, func(o *policy.Observation) { o.GPUs = []string{"1", "GPU-5a"} }},
+		}, func(o *policy.Observation) {
+			o.GPU = &gpu.Claim{Source: "--gpus", Certain: true, IDs: []string{"1", "GPU-5a"}}
+		}},
 		{"all GPUs", func(r *container.InspectResponse) {
 			r.HostConfig.DeviceRequests = []container.DeviceRequest{{Driver: "nvidia", Count: -1}}
-		}, func(o *policy.Observation) { o.GPUs = []string{"all"} }},
+		}, func(o *policy.Observation) { o.GPU = &gpu.Claim{Source: "--gpus", Certain: true, All: true} }},
 		{"two GPUs, whichever", func(r *container.InspectResponse) {
 			r.HostConfig.DeviceRequests = []container.DeviceRequest{{Count: 2, Capabilities: [][]string{{"utility"}, {"gpu"}}}}
-		}, func(o *policy.Observation) { o.GPUs = []string{"all"} }},
+		}, func(o *policy.Observation) { o.GPU = &gpu.Claim{Source: "--gpus", Certain: true, First: 2} }},
 		{"other devices", func(r *container.InspectResponse) {
 			r.HostConfig.DeviceRequests = []container.DeviceRequest{{Driver: "cdi", DeviceIDs: []string{"vendor.com/net=0"}}}
 		}, func(*policy.Observation) {}},

@@ -1,28 +1,20 @@
 package engine
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/defib-dev/defib/watcher/engine/enginetest"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
-const (
-	testLabel = "defib.test"
-	testImage = "defib-engine-test:latest"
-)
+const testImage = "defib-engine-test:latest"
 
 // program is what the containers run: it exits as its arguments say, or lives
 // until SIGTERM; SIGUSR1 makes its own health check fail, and pass again.
@@ -63,74 +55,14 @@ func main() {
 }
 `
 
-// realEngine connects to the engine of this machine and makes the test image. It
-// skips without an engine, and fails instead when REQUIRE_ENGINE=1.
-func realEngine(t *testing.T) *client.Client {
-	t.Helper()
-	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
-	if err == nil {
-		_, err = cli.Ping(t.Context())
-	}
-	if err != nil {
-		if os.Getenv("REQUIRE_ENGINE") == "1" {
-			t.Fatalf("REQUIRE_ENGINE=1 and no Docker Engine: %v", err)
-		}
-		t.Skipf("no Docker Engine: %v", err)
-	}
-	t.Cleanup(func() { _ = cli.Close() })
-	if _, err := cli.ImageInspect(t.Context(), testImage); err != nil {
-		importImage(t, cli)
-	}
-	return cli
-}
-
-func importImage(t *testing.T, cli *client.Client) {
-	t.Helper()
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "main.go"), program)
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", "tiny", "main.go")
-	build.Dir = dir
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the test program: %v\n%s", err, out)
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "tiny"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var layer bytes.Buffer
-	tw := tar.NewWriter(&layer)
-	_ = tw.WriteHeader(&tar.Header{Name: "tiny", Mode: 0o755, Size: int64(len(text))})
-	_, _ = tw.Write(text)
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r, err := cli.ImageImport(t.Context(), image.ImportSource{Source: &layer, SourceName: "-"}, testImage, image.ImportOptions{})
-	if err != nil {
-		t.Fatalf("import the test image: %v", err)
-	}
-	_, _ = new(bytes.Buffer).ReadFrom(r)
-	_ = r.Close()
-}
-
 // launch makes and starts one container, which is removed at the end.
 func launch(t *testing.T, cli *client.Client, args []string, labels map[string]string) string {
 	t.Helper()
-	labels[testLabel], labels["defib.enable"] = "engine", "true"
-	c, err := cli.ContainerCreate(t.Context(), &container.Config{
-		Image: testImage, Entrypoint: append([]string{"/tiny"}, args...), Labels: labels,
-		Healthcheck: &container.HealthConfig{Test: []string{"CMD", "/tiny", "check"}, Interval: time.Second, Retries: 1},
-	}, &container.HostConfig{NetworkMode: "none"}, nil, nil, "")
-	if err != nil {
-		t.Fatalf("create: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = cli.ContainerRemove(context.WithoutCancel(t.Context()), c.ID, container.RemoveOptions{Force: true})
+	labels[enginetest.Label], labels["defib.enable"] = "engine", "true"
+	return enginetest.Launch(t, cli, &container.Config{
+		Image: testImage, Entrypoint: append([]string{enginetest.Program}, args...), Labels: labels,
+		Healthcheck: &container.HealthConfig{Test: []string{"CMD", enginetest.Program, "check"}, Interval: time.Second, Retries: 1},
 	})
-	if err := cli.ContainerStart(t.Context(), c.ID, container.StartOptions{}); err != nil {
-		t.Fatalf("start: %v", err)
-	}
-	return c.ID
 }
 
 // follow watches the real engine; until reads events, of one container, up to
@@ -145,7 +77,7 @@ func newFollow(t *testing.T) *follow {
 	e, err := New(Options{
 		Now: time.Now, Mask: func(s string) string { return strings.ReplaceAll(s, "hunter2", "***") },
 		Watch: func(labels map[string]string) (string, string) {
-			if labels[testLabel] == "engine" {
+			if labels[enginetest.Label] == "engine" {
 				return "test", ""
 			}
 			return "", "not of this test"
@@ -184,7 +116,7 @@ func (w *follow) rest() {
 func (w *follow) until(id string, wanted func(o *policy.Observation) bool) ([]string, *policy.Observation) {
 	w.t.Helper()
 	var lines []string
-	limit := time.After(30 * time.Second)
+	limit := time.After(2 * time.Minute)
 	for {
 		select {
 		case ev := <-w.out:
@@ -196,7 +128,7 @@ func (w *follow) until(id string, wanted func(o *policy.Observation) bool) ([]st
 				return lines, ev.Observation
 			}
 		case <-limit:
-			w.t.Fatalf("not seen in 30 s; events so far: %q", lines)
+			w.t.Fatalf("not seen in 2 min; events so far: %q", lines)
 		}
 	}
 }
@@ -217,7 +149,7 @@ func (w *follow) want(got, want []string) {
 }
 
 func TestRealCrash(t *testing.T) {
-	cli := realEngine(t)
+	cli := enginetest.Real(t, testImage, program)
 	w := newFollow(t)
 	id := launch(t, cli, []string{"exit", "3"}, map[string]string{})
 	lines, o := w.until(id, status("exited"))
@@ -228,7 +160,7 @@ func TestRealCrash(t *testing.T) {
 }
 
 func TestRealStopAndRestart(t *testing.T) {
-	cli := realEngine(t)
+	cli := enginetest.Real(t, testImage, program)
 	w := newFollow(t)
 	id := launch(t, cli, nil, map[string]string{})
 	w.until(id, isSick("healthy")) // by then it takes signals
@@ -263,7 +195,7 @@ func TestRealStopAndRestart(t *testing.T) {
 }
 
 func TestRealKill(t *testing.T) {
-	cli := realEngine(t)
+	cli := enginetest.Real(t, testImage, program)
 	w := newFollow(t)
 	id := launch(t, cli, nil, map[string]string{})
 	before, _ := w.until(id, status("running"))
@@ -279,7 +211,7 @@ func TestRealKill(t *testing.T) {
 
 // Labels named as attributes of events must not be taken for them.
 func TestRealHostileLabels(t *testing.T) {
-	cli := realEngine(t)
+	cli := enginetest.Real(t, testImage, program)
 	w := newFollow(t)
 	id := launch(t, cli, nil, map[string]string{"signal": "15", "exitCode": "0"})
 	before, _ := w.until(id, status("running"))
@@ -294,7 +226,7 @@ func TestRealHostileLabels(t *testing.T) {
 }
 
 func TestRealHealthFlips(t *testing.T) {
-	cli := realEngine(t)
+	cli := enginetest.Real(t, testImage, program)
 	w := newFollow(t)
 	id := launch(t, cli, nil, map[string]string{})
 	lines, _ := w.until(id, isSick("healthy"))

@@ -16,13 +16,14 @@ import (
 // session is one generation. Its loop owns what has no other note.
 type session struct {
 	*Engine
-	cli    *client.Client
-	out    chan<- policy.Event
-	clock  clock         // any goroutine
-	queue  *queue        // any goroutine
-	done   chan struct{} // closed when the loop has ended
-	wg     sync.WaitGroup
-	podman bool
+	cli     *client.Client
+	out     chan<- policy.Event
+	clock   clock         // any goroutine
+	queue   *queue        // any goroutine
+	done    chan struct{} // closed when the loop has ended
+	wg      sync.WaitGroup
+	podman  bool
+	runtime string // the engine's default; set before anything is inspected
 
 	broken  chan error    // from the reader, once
 	lists   chan listed   // from the lister, one at a time
