@@ -27,7 +27,7 @@ func (x *Executor) evidence(ctx context.Context, docker logReader, d policy.Deci
 	until := time.Now() // not of our clock: the engine's log has the system's time
 	logs.Go(func() {
 		wait(ctx, pause)
-		ev.Logs, ev.LogsErr = x.logs(ctx, docker, d, until)
+		ev.Logs, ev.LogsErr = x.logs(ctx, docker, d, span{until: until})
 	})
 	x.facts(ctx, d, ev)
 	logs.Wait()

@@ -139,14 +139,14 @@ func TestLogs(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			x := newExecutor(t, nil, nil)
-			got, err := x.logs(t.Context(), &engine{logs: stream(tc.in)}, decision(policy.VerbRestart), judged)
+			got, err := x.logs(t.Context(), &engine{logs: stream(tc.in)}, decision(policy.VerbRestart), span{until: judged})
 			if diff := cmp.Diff(tc.want, got); diff != "" || err != tc.err {
 				t.Errorf("error %q, want %q; lines (-want +got):\n%s", err, tc.err, diff)
 			}
 		})
 	}
 	t.Run("bounded in bytes", func(t *testing.T) {
-		got, _ := newExecutor(t, nil, nil).logs(t.Context(), &engine{logs: stream(wide.String())}, decision(policy.VerbRestart), judged)
+		got, _ := newExecutor(t, nil, nil).logs(t.Context(), &engine{logs: stream(wide.String())}, decision(policy.VerbRestart), span{until: judged})
 		if want := logBytes / 900; len(got) != want {
 			t.Errorf("kept %d lines of 900 bytes, want %d", len(got), want)
 		}
@@ -156,7 +156,7 @@ func TestLogs(t *testing.T) {
 func TestHostileLogs(t *testing.T) {
 	long := strings.Repeat("\x1b[31mx\xf0\x9f", 1<<19) // 4 MB in one line
 	x := newExecutor(t, nil, nil)
-	got, err := x.logs(t.Context(), &engine{logs: stream(say(1, long) + say(1, "\nlast words\n"))}, decision(policy.VerbRestart), judged)
+	got, err := x.logs(t.Context(), &engine{logs: stream(say(1, long) + say(1, "\nlast words\n"))}, decision(policy.VerbRestart), span{until: judged})
 	if err != "" || len(got) != 2 || got[1] != "last words" {
 		t.Fatalf("got %d lines and error %q, want the long line and the last words", len(got), err)
 	}
@@ -164,14 +164,14 @@ func TestHostileLogs(t *testing.T) {
 		t.Errorf("the long line came as %d bytes, valid %v: %.40q", len(got[0]), utf8.ValidString(got[0]), got[0])
 	}
 	endless := func(context.Context) (io.ReadCloser, error) { return io.NopCloser(repeat("yes\n")), nil }
-	got, err = x.logs(t.Context(), &engine{logs: endless}, decision(policy.VerbRestart), judged)
+	got, err = x.logs(t.Context(), &engine{logs: endless}, decision(policy.VerbRestart), span{until: judged})
 	if want := "cut: the last 200 lines are longer than 8 MiB"; len(got) != logLines || err != want {
 		t.Errorf("an endless log gave %d lines and %q, want %d and %q", len(got), err, logLines, want)
 	}
 	broken := func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(io.MultiReader(strings.NewReader(say(1, "before\n")), failing{errors.New("connection reset\nby \x1b[31mpeer")})), nil
 	}
-	got, err = x.logs(t.Context(), &engine{logs: broken}, decision(policy.VerbRestart), judged)
+	got, err = x.logs(t.Context(), &engine{logs: broken}, decision(policy.VerbRestart), span{until: judged})
 	if want := "connection reset by peer"; len(got) != 1 || err != want {
 		t.Errorf("a broken log gave %q and %q, want one line and %q", got, err, want)
 	}

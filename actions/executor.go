@@ -31,13 +31,19 @@ type logReader interface {
 	ContainerLogs(ctx context.Context, id string, o container.LogsOptions) (io.ReadCloser, error)
 }
 
-// Options are what an Executor is made of. All but Now must be set.
+// Options are what an Executor is made of. All must be set but Now and what is
+// about GPUs: without it, an ask is answered with what else can be learned.
 type Options struct {
 	Engine  func() Docker                                             // the client of the present connection; nil while there is none
 	Inspect func(ctx context.Context, d policy.Decision) policy.Event // answers an ask: an observed or unseen event
 	Mask    *mask.Masker
 	Log     *slog.Logger
 	Now     func() time.Time // the clock of the watcher; nil is time.Now
+
+	GPU          GPUs
+	Process      Processes
+	Exec         func() Execer // as Engine
+	ResetCommand []string      // of a GPU; {gpu} is its UUID
 }
 
 // Executor carries out decisions. It keeps nothing between them and may carry
@@ -67,6 +73,12 @@ func (x *Executor) route(ctx context.Context, d policy.Decision, report func(pol
 	switch d.Verb {
 	case policy.VerbInspect:
 		return x.inspect(ctx, d, report)
+	case policy.VerbExamine:
+		return x.examine(ctx, d, report)
+	case policy.VerbPoll:
+		return x.poll(ctx, d, report)
+	case policy.VerbResetGPU:
+		return x.reset(ctx, d)
 	case policy.VerbRestart, policy.VerbStart, policy.VerbStop:
 		return x.act(ctx, d)
 	case policy.VerbNote:

@@ -24,13 +24,20 @@ const (
 	rawLine  = 8 << 10  // of one line kept for masking, which cuts it to 1 KiB
 )
 
-// logs returns the last lines that a container wrote before a time, masked, or
-// why there are none. A container started meanwhile adds nothing to them.
-func (x *Executor) logs(ctx context.Context, docker logReader, d policy.Decision, until time.Time) ([]string, string) {
-	body, err := docker.ContainerLogs(ctx, d.Container, container.LogsOptions{
+// span is a stretch of a log, on the engine's clock; since may be zero.
+type span struct{ since, until time.Time }
+
+// logs returns the last lines that a container wrote in a time, masked, or why
+// there are none. A container started after it adds nothing to them.
+func (x *Executor) logs(ctx context.Context, docker logReader, d policy.Decision, when span) ([]string, string) {
+	o := container.LogsOptions{
 		ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(logLines),
-		Until: until.Format(time.RFC3339Nano),
-	})
+		Until: when.until.Format(time.RFC3339Nano),
+	}
+	if !when.since.IsZero() {
+		o.Since = when.since.Format(time.RFC3339Nano)
+	}
+	body, err := docker.ContainerLogs(ctx, d.Container, o)
 	if err != nil {
 		return nil, x.noLogs(ctx, err)
 	}

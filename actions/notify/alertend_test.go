@@ -1,0 +1,71 @@
+package notify
+
+import (
+	"testing"
+	"time"
+
+	"github.com/defib-dev/defib/watcher/policy"
+)
+
+// An alert that is not sent again ends by itself, and one whose end is not
+// told stays open for ever.
+func TestASilenceNeitherEndsAnAlertNorKeepsItOpen(t *testing.T) {
+	in(t, func(t *testing.T) {
+		am := Channel{Name: "am", Sink: refreshing{&fakeSink{class: Alert}}, MinLevel: policy.LevelWarn}
+		d := newDesk(t, am).open()
+		defer d.kill()
+		x := trouble("INC-1", policy.LevelWarn)
+		d.commit(x)
+		if _, err := d.n.AddSilence(Silence{Unit: "*", By: "li", Why: "move", Until: time.Now().Add(90 * 24 * time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		d.wait(90 * time.Second)
+		d.sent(am, "0s post INC-1 warn", "1m0s post INC-1 warn re:1")
+		x = page(x)
+		d.commit(x)
+		d.wait(time.Hour)
+		d.sent(am) // sent again it would call somebody
+		d.commit(over(x))
+		d.sent(am, "1h1m30s resolve INC-1 page over re:2")
+	})
+}
+
+func TestQuietHoursDoNotEndAnAlert(t *testing.T) {
+	in(t, func(t *testing.T) {
+		am := Channel{Name: "am", Sink: refreshing{&fakeSink{class: Alert}}, MinLevel: policy.LevelWarn}
+		d := newDesk(t, am)
+		d.o.Quiet = Quiet{From: 1, To: 7 * 60, Zone: time.UTC} // from a minute after midnight
+		d.open()
+		defer d.kill()
+		x := trouble("INC-1", policy.LevelWarn)
+		d.commit(x)
+		d.wait(150 * time.Second)
+		d.commit(over(x))
+		d.sent(am, "0s post INC-1 warn", "1m0s post INC-1 warn re:1", "2m0s post INC-1 warn re:2", "2m30s resolve INC-1 warn over re:3")
+	})
+}
+
+func TestTheEndOfAnAlertIsNotForgotten(t *testing.T) {
+	in(t, func(t *testing.T) {
+		pd := to("pd", Alert, policy.LevelPage)
+		d := newDesk(t, pd).open()
+		defer d.kill()
+		x := trouble("INC-1", policy.LevelPage)
+		d.commit(x)
+		sinkOf(pd).failing(failWith(ReasonNetwork, 0))
+		d.commit(over(x))
+		d.wait(8 * 24 * time.Hour)
+		sinkOf(pd).failing(nil)
+		d.wait(10 * time.Minute)
+		if got := sinkOf(pd).take(); len(got) != 2 || sinkOf(pd).msgs[1].Kind != KindResolve {
+			t.Errorf("sent %q", got)
+		}
+	})
+}
+
+func TestPagerDutyEndsWhatItRaised(t *testing.T) {
+	m := Message{Kind: KindResolve, Key: "another-name/u/INC-1", Ref: map[string]string{"dedup_key": "gpu-03/u/INC-1"}}
+	if got := dedupKey(m); got != "gpu-03/u/INC-1" {
+		t.Errorf("key %q", got)
+	}
+}

@@ -1,0 +1,170 @@
+package notify
+
+import (
+	"time"
+
+	"github.com/defib-dev/defib/watcher/policy"
+)
+
+// Who tells of an incident on a channel, when it is not the incident itself
+// or not that channel's business.
+
+// cover says who tells of r on this channel, if not r itself. A feed tells of
+// each.
+func (c *channel) cover(r *record) cover {
+	if c.class == DropIn { // one sentence for each repair of each container
+		return coverNone
+	}
+	if r.Storm != "" {
+		return coverStorm
+	}
+	p := c.recs[r.Parent]
+	switch {
+	case r.Parent == "" || p == nil || c.class == Feed:
+		return coverNone
+	case p.Closed != 0 && (p.Here || p.Storm != ""): // a storm told it
+		return coverPast
+	case p.Closed == 0 && c.speaksFor(p, r):
+		return coverParent
+	}
+	return coverNone
+}
+
+// speaksFor reports whether a parent tells of its child. What calls for
+// somebody makes it do so, unless it cannot.
+func (c *channel) speaksFor(p, r *record) bool {
+	switch {
+	case r.urgent() && p.muted.after(c.n.o.Now()):
+		return false
+	case p.Here:
+		return true
+	case p.Off, p.dropped():
+		return false
+	}
+	return rank(p.Level) >= rank(c.MinLevel) || p.Child || r.urgent() && !r.Off
+}
+
+// owed reports whether another channel cannot call somebody about r, as it
+// was to: then this one does, whatever else it is for.
+func (c *channel) owed(r *record, s topic) bool {
+	for _, other := range c.n.channels {
+		if other == c {
+			continue
+		}
+		mute := other.mute()
+		if theirs := other.recs[r.Root]; theirs != nil && theirs.ID == r.ID {
+			if (mute || other.refusedCall(theirs)) && !theirs.Off && !other.called(theirs) {
+				return true
+			}
+		} else if mute && routed(c.n.o.Routes, s, other.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// called reports whether somebody was called about r: its parent's message,
+// where that is to call for it, has to have been taken.
+func (c *channel) called(r *record) bool {
+	p := c.recs[r.Parent]
+	return r.Paged && (r.PagedAt != 0 || r.Storm != "" || p != nil && p.Closed == 0 && p.Paged)
+}
+
+// mute reports whether the channel tells nobody: its token or all of its
+// messages are refused, or its service has been out of reach for so long that
+// others call in its place.
+func (c *channel) mute() bool { return !c.parked.IsZero() || c.stoodIn }
+
+// refusedCall: the service will not take the message that was to call
+// somebody about r, or that of r's storm.
+func (c *channel) refusedCall(r *record) bool {
+	teller := r
+	if s := c.recs[r.Storm]; s != nil {
+		teller = s
+	}
+	if p := c.recs[r.Parent]; p != nil && r.Paged && r.PagedAt == 0 {
+		teller = p
+	}
+	return r.urgent() && (teller.dropped() || c.class != Feed && teller.stuck(c.n.o.Now()))
+}
+
+// stuck: the service takes other messages, and has not taken this call for
+// somebody for a while.
+func (r *record) stuck(now time.Time) bool {
+	return r.attempts > 1 && r.urgent() && !r.Paged && r.Since != 0 && now.Sub(r.Since.time()) >= standInAfter
+}
+
+// handOver has the other channels look at what this one cannot call for.
+func (c *channel) handOver(j job) {
+	if !j.rec.urgent() {
+		return
+	}
+	ids := []string{j.in.ID}
+	if len(j.rec.Members) > 0 || j.rec.Child {
+		ids = append(ids, j.in.Children...)
+	}
+	for _, other := range c.n.channels {
+		if other == c {
+			continue
+		}
+		for _, id := range ids {
+			other.dirty[id] = false
+		}
+		other.nudge()
+	}
+}
+
+// pageParent lets the parent's message call somebody for its child; again, if
+// it has for another one.
+func (c *channel) pageParent(r *record) {
+	parent := c.recs[r.Parent]
+	parent.Child, r.Paged = true, true
+	parent.Paged = parent.Paged && parent.Level == policy.LevelPage
+	c.dirty[parent.ID] = false
+	c.unsaved[parent.Root], c.unsaved[r.Root] = true, true
+}
+
+// takenChild is the child for whose sake alone r calls and that somebody has
+// taken, the first whose time ends; nil when one of them has nobody.
+func (c *channel) takenChild(r *record) *record {
+	if !r.Child || r.Level == policy.LevelPage {
+		return nil
+	}
+	var first *record
+	for _, child := range c.recs {
+		switch {
+		case child.Parent != r.ID, !child.urgent(), child.Off, child.muted.after(c.n.o.Now()):
+		case child.AckUntil == 0:
+			return nil
+		case first == nil || child.AckUntil < first.AckUntil:
+			first = child
+		}
+	}
+	return first
+}
+
+// childrenTaken is until when r need not call for its children; zero: it must.
+func (c *channel) childrenTaken(r *record) time.Time {
+	if child := c.takenChild(r); child != nil {
+		return child.AckUntil.time()
+	}
+	return time.Time{}
+}
+
+// calmParent: when no child needs somebody any more, its parent does not for
+// their sake. The next one that does calls again.
+func (c *channel) calmParent(r *record) {
+	parent := c.recs[r.Parent]
+	if parent == nil || !parent.Child || parent.Closed != 0 {
+		return
+	}
+	for _, other := range c.recs {
+		if other.Parent == r.Parent && other.urgent() {
+			return
+		}
+	}
+	parent.Child, parent.Reminders, parent.Reminded = false, 0, 0
+	parent.Paged = parent.Paged && parent.Level == policy.LevelPage
+	c.dirty[parent.ID] = false
+	c.unsaved[parent.Root] = true
+}

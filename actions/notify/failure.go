@@ -1,0 +1,178 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+)
+
+const (
+	backoffFirst = time.Second
+	backoffMost  = 5 * time.Minute
+	retryMost    = time.Hour // of what a service asks for, lest a mistake of it mutes the channel
+	parkRetry    = 5 * time.Minute
+	parkAfter    = 3                // messages that are refused, with none taken between: it is not them
+	refusedRetry = 30 * time.Minute // of a call that the service will not take: mostly its configuration is wrong
+	standInAfter = 2 * time.Minute  // of silence: nobody is woken later than this for one service's sake
+	errorMost    = 300              // characters of an error that are kept
+)
+
+// refused decides what becomes of a message that was not taken.
+func (c *channel) refused(j job, err error) {
+	e, now, r := asError(err), c.n.o.Now(), j.rec
+	reason := e.Reason
+	if reason == ReasonAuth && r.denied != 0 && c.sent >= r.denied {
+		reason = ReasonClient // others were taken since: it is this message
+	}
+	c.failing(e, now)
+	r.lastErr = c.lastErr
+	switch reason {
+	case ReasonAuth: // mostly not the message's fault, so it stays
+		r.attempts++
+		r.denied, r.notBefore = c.sent+1, stampOf(now.Add(parkRetry))
+		c.park(now)
+		return
+	case ReasonClient:
+		r.attempts++
+		if c.refusing[r.Root] = true; len(c.refusing) >= parkAfter || !c.parked.IsZero() {
+			c.park(now)
+		}
+		c.giveUp(j)
+	case ReasonGone:
+		if !r.lost() {
+			c.giveUp(j)
+		}
+	default:
+		c.failures++
+		if e.Reason != ReasonRateLimited {
+			r.attempts++
+		}
+		r.notBefore = stampOf(now.Add(e.wait(r.attempts, r.Root)))
+		c.pause = now.Add(e.wait(c.failures, c.Name))
+		if !c.parked.IsZero() {
+			c.pause = now.Add(parkRetry)
+		}
+		c.fallSilent(now)
+		if r.stuck(now) {
+			c.handOver(j)
+		}
+		return
+	}
+	c.unsaved[r.Root] = true
+	c.plan(r, &j.in)
+}
+
+// failing counts a failure and says so, once until the channel works again.
+func (c *channel) failing(e *Error, now time.Time) {
+	c.failed[e.Reason]++
+	c.failedAt = now
+	c.doubted = e.Reason == ReasonAuth || e.Reason == ReasonClient
+	first := c.lastErr == ""
+	c.lastErr = cutRunes(Clean(e.Error()), errorMost)
+	if first && e.Reason != ReasonAuth {
+		c.n.o.Log.Warn("channel does not take a message", "channel", c.Name, "reason", e.Reason, "err", c.lastErr)
+	}
+}
+
+// park waits for a token that is taken, or a configuration that makes sense to
+// the service. What needs somebody goes to every other channel.
+func (c *channel) park(now time.Time) {
+	c.pause, c.parkedWhy = now.Add(parkRetry), c.lastErr
+	if !c.parked.IsZero() {
+		return
+	}
+	c.parked = now
+	c.n.o.Log.Error("channel is parked: what needs somebody goes to every other channel until it takes messages again", "channel", c.Name, "err", c.lastErr)
+	c.n.othersAgain(c)
+}
+
+// fallSilent has every other channel call for what needs somebody, once this
+// one has told nobody for a while, or will not have by its next attempt. A
+// feed calls nobody in the first place.
+func (c *channel) fallSilent(now time.Time) {
+	if c.class == Feed {
+		return
+	}
+	if c.silent.IsZero() {
+		c.silent = now
+	}
+	if c.mute() || c.pause.Sub(c.silent) < standInAfter {
+		return
+	}
+	c.stoodIn = true
+	c.n.o.Log.Error("channel is out of reach: what needs somebody goes to every other channel until it takes messages again",
+		"channel", c.Name, "since", c.silent, "err", c.lastErr)
+	c.n.othersAgain(c)
+}
+
+// giveUp drops a message that will never be taken; a call for somebody is tried
+// again once in a while. The rest of the incident is told all the same.
+func (c *channel) giveUp(j job) {
+	if j.rec.Refused == 0 {
+		c.n.o.Log.Error("message is dropped: the service will not take it", "channel", c.Name, "incident", j.in.ID, "kind", j.kind, "err", c.lastErr)
+	}
+	thread := j.kind == KindResolve && c.class == Threaded // its last line is told all the same
+	switch j.kind {
+	case KindPost, KindEscalate, KindResolve:
+		if !thread {
+			c.drop(j.rec, &j.in)
+			c.refuse(j.rec)
+			c.handOver(j)
+			return
+		}
+		fallthrough
+	default:
+		c.dropped++
+		j.rec.sent(j.kind, &j.in, nil, c.n.o.Now())
+	}
+}
+
+// refuse notes that the service does not take a call as it is. It is tried
+// again once in a while: it may be the address that is wrong, and be mended.
+func (c *channel) refuse(r *record) {
+	now, wait := c.n.o.Now(), refusedRetry
+	if !c.parked.IsZero() {
+		wait = parkRetry
+	}
+	if r.Refused == 0 {
+		r.Refused = stampOf(now)
+	}
+	r.notBefore = stampOf(now.Add(wait))
+}
+
+// forgive lets what was refused be tried again: the service takes something.
+func (c *channel) forgive() {
+	for _, r := range c.recs {
+		if r.Refused != 0 {
+			r.notBefore = 0
+		}
+	}
+}
+
+// asError sorts an error. One that is not an [Error] may hold anything, so
+// nothing of it is repeated.
+func asError(err error) *Error {
+	var e *Error
+	switch {
+	case errors.As(err, &e) && e != nil && e.Err != nil:
+		return e
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Reason: ReasonTimeout, Err: fmt.Errorf("there was no answer within %v", sendWithin)}
+	}
+	return &Error{Reason: ReasonNetwork, Err: fmt.Errorf("the service could not be reached (%T)", err)}
+}
+
+// wait is how long to wait after so many failures: what the service asks for,
+// or 1 s doubling to 5 min, and up to a quarter more so that not all retry at
+// once.
+func (e *Error) wait(attempts int, key string) time.Duration {
+	if e.RetryAfter > 0 {
+		return min(e.RetryAfter, retryMost)
+	}
+	d := min(backoffFirst<<min(max(attempts-1, 0), 10), backoffMost)
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%s %d", key, attempts)
+	return d + d/4*time.Duration(h.Sum32()%256)/256
+}

@@ -1,0 +1,368 @@
+package notify
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+const (
+	outboxFile     = "outbox.db"
+	bucketMeta     = "meta"
+	bucketSilences = "silences"
+	bucketChannels = "channels" // a bucket for each channel, with its records by key
+	keyBorn        = "born"
+	keyBornOf      = "born of " // and the name of a channel
+	keyPaceOf      = "pace of " // and the name of a channel
+	keyLastID      = "last_silence"
+	catchUpAtMost  = 24 * time.Hour
+)
+
+// store keeps records and silences in outbox.db. It never refuses: when the
+// file cannot be used it says so and forgets at the end of the process. What
+// is lost then is who was told what, so open incidents are told once more.
+type store struct {
+	log  *slog.Logger
+	born time.Time // since when there is the file
+
+	mu  sync.Mutex
+	db  *bolt.DB // nil: nothing is kept
+	bad bool     // the last write did not work
+}
+
+// kept is what a store holds.
+type kept struct {
+	records  map[string][]*record // by channel
+	paces    map[string]pacing    // by channel
+	silences []Silence
+	lastID   uint64
+}
+
+func newKept() kept { return kept{records: map[string][]*record{}, paces: map[string]pacing{}} }
+
+// pacing is how much a channel may send after a restart: some services lock a
+// robot out that sends too much.
+type pacing struct {
+	Posts tokens `json:"posts"`
+	Edits tokens `json:"edits"`
+}
+
+// openStore opens dir's outbox. A damaged one is set aside, beside the new
+// one. An empty dir keeps nothing.
+func openStore(dir string, now time.Time, log *slog.Logger) *store {
+	s := &store{log: log, born: now}
+	if dir == "" {
+		return s
+	}
+	path := filepath.Join(dir, outboxFile)
+	err := s.open(path)
+	if errors.Is(err, errDamaged) {
+		log.Error("outbox is damaged and set aside: open incidents are told once more", "aside", path+".damaged", "err", err)
+		if err = os.Rename(path, path+".damaged"); err == nil {
+			err = s.open(path)
+		}
+	}
+	if err != nil {
+		log.Error("outbox cannot be used: notifications go on, and after a restart open incidents are told once more", "err", err)
+		s.db = nil
+	}
+	return s
+}
+
+// errDamaged: the file is there and is no outbox.
+var errDamaged = errors.New("it is damaged")
+
+func (s *store) open(path string) error {
+	err := guarded(func() error {
+		db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistArrayType})
+		if err != nil {
+			return err
+		}
+		s.db = db
+		if err := db.Update(s.found); err != nil {
+			return errors.Join(fmt.Errorf("%w: %w", errDamaged, err), db.Close())
+		}
+		return nil
+	})
+	if err == nil {
+		return nil
+	}
+	if spoilt(err) {
+		err = fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return fmt.Errorf("open %s: %w", path, err)
+}
+
+// found makes what a new file lacks, and reads all of an old one.
+func (s *store) found(tx *bolt.Tx) error {
+	for _, name := range []string{bucketMeta, bucketSilences, bucketChannels} {
+		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return err
+		}
+	}
+	meta := tx.Bucket([]byte(bucketMeta))
+	if born := meta.Get([]byte(keyBorn)); born != nil {
+		if err := s.born.UnmarshalText(born); err != nil {
+			return fmt.Errorf("read when it was made: %w", err)
+		}
+	} else if err := meta.Put([]byte(keyBorn), []byte(s.born.Format(time.RFC3339Nano))); err != nil {
+		return err
+	}
+	k := newKept()
+	return readAll(tx, &k)
+}
+
+func readAll(tx *bolt.Tx, k *kept) error {
+	if err := readMeta(tx.Bucket([]byte(bucketMeta)), k); err != nil {
+		return err
+	}
+	err := tx.Bucket([]byte(bucketSilences)).ForEach(func(_, v []byte) error {
+		k.silences = append(k.silences, Silence{})
+		return json.Unmarshal(v, &k.silences[len(k.silences)-1])
+	})
+	if err != nil {
+		return fmt.Errorf("read silences: %w", err)
+	}
+	channels := tx.Bucket([]byte(bucketChannels))
+	return channels.ForEachBucket(func(name []byte) error {
+		return channels.Bucket(name).ForEach(func(key, v []byte) error {
+			r := &record{}
+			if err := json.Unmarshal(v, r); err != nil {
+				return fmt.Errorf("read record %q: %w", key, err)
+			}
+			k.records[string(name)] = append(k.records[string(name)], r)
+			return nil
+		})
+	})
+}
+
+func readMeta(meta *bolt.Bucket, k *kept) error {
+	if last := meta.Get([]byte(keyLastID)); last != nil {
+		if err := json.Unmarshal(last, &k.lastID); err != nil {
+			return fmt.Errorf("read the number of silences: %w", err)
+		}
+	}
+	return meta.ForEach(func(key, v []byte) error {
+		name, ok := strings.CutPrefix(string(key), keyPaceOf)
+		if !ok {
+			return nil
+		}
+		var p pacing
+		if err := json.Unmarshal(v, &p); err != nil {
+			return fmt.Errorf("read how fast %q sent: %w", name, err)
+		}
+		k.paces[name] = p
+		return nil
+	})
+}
+
+// load returns all that is kept.
+func (s *store) load() kept {
+	k := newKept()
+	s.use("read the outbox", func(db *bolt.DB) error {
+		return db.View(func(tx *bolt.Tx) error { return readAll(tx, &k) })
+	})
+	return k
+}
+
+// row is a record on its way to the store; a nil value removes it.
+type row struct {
+	key   string
+	value []byte
+}
+
+func rowOf(r *record) row {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return row{} // it cannot fail: there is nothing in a record that has no JSON
+	}
+	return row{r.Root, b}
+}
+
+// put reports whether the rows need not be put again: they are stored, or
+// nothing ever is.
+func (s *store) put(channel string, p pacing, rows ...row) bool {
+	if len(rows) == 0 {
+		return true
+	}
+	pace, err := json.Marshal(p)
+	if err != nil {
+		return true // it cannot fail: these are numbers
+	}
+	return s.use("write to the outbox", func(db *bolt.DB) error {
+		return db.Update(func(tx *bolt.Tx) error {
+			if err := tx.Bucket([]byte(bucketMeta)).Put([]byte(keyPaceOf+channel), pace); err != nil {
+				return err
+			}
+			b, err := tx.Bucket([]byte(bucketChannels)).CreateBucketIfNotExists([]byte(channel))
+			if err != nil {
+				return err
+			}
+			return putRows(b, rows)
+		})
+	})
+}
+
+func putRows(b *bolt.Bucket, rows []row) error {
+	for _, r := range rows {
+		if r.value == nil {
+			if err := b.Delete([]byte(r.key)); err != nil {
+				return err
+			}
+		} else if err := b.Put([]byte(r.key), r.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *store) putSilences(list []Silence, last uint64) {
+	s.use("write to the outbox", func(db *bolt.DB) error {
+		return db.Update(func(tx *bolt.Tx) error {
+			if err := tx.DeleteBucket([]byte(bucketSilences)); err != nil {
+				return err
+			}
+			b, err := tx.CreateBucket([]byte(bucketSilences))
+			if err != nil {
+				return err
+			}
+			rows := make([]row, 0, len(list))
+			for _, x := range list {
+				v, err := json.Marshal(x)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, row{x.ID, v})
+			}
+			n, err := json.Marshal(last)
+			if err != nil {
+				return err
+			}
+			return errors.Join(putRows(b, rows), tx.Bucket([]byte(bucketMeta)).Put([]byte(keyLastID), n))
+		})
+	})
+}
+
+// use runs fn on the file, if there is one, and reports whether there is no use
+// in doing so again. Damage found now means to go on without it; a full disk
+// may pass. Either is logged once.
+func (s *store) use(what string, fn func(*bolt.DB) error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return true
+	}
+	err := guarded(func() error { return fn(s.db) })
+	switch {
+	case err == nil:
+		s.bad = false
+	case spoilt(err):
+		s.log.Error("outbox is damaged: notifications go on without it", "doing", what, "err", err)
+		s.db = nil
+	default:
+		if !s.bad {
+			s.bad = true
+			s.log.Error("outbox refuses: after a restart some messages may be sent again", "doing", what, "err", err)
+		}
+		return false
+	}
+	return true
+}
+
+// begin returns since when there are records of each channel: what closed
+// before that, a new one is not told of. One that is no longer there begins
+// anew when it comes back.
+func (s *store) begin(channels []string, now time.Time) map[string]time.Time {
+	born := map[string]time.Time{}
+	for _, c := range channels {
+		born[c] = now
+	}
+	s.use("write to the outbox", func(db *bolt.DB) error {
+		return db.Update(func(tx *bolt.Tx) error { return s.beginIn(tx.Bucket([]byte(bucketMeta)), born) })
+	})
+	return born
+}
+
+func (s *store) beginIn(meta *bolt.Bucket, born map[string]time.Time) error {
+	was := map[string]time.Time{}
+	err := meta.ForEach(func(key, v []byte) error {
+		name, ok := strings.CutPrefix(string(key), keyBornOf)
+		if !ok {
+			return nil
+		}
+		var at time.Time
+		err := at.UnmarshalText(v)
+		was[name] = at
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for name, at := range was {
+		if _, there := born[name]; there {
+			born[name] = at
+		} else if err := meta.Delete([]byte(keyBornOf + name)); err != nil {
+			return err
+		}
+	}
+	for name, at := range born {
+		if len(was) == 0 { // an outbox that did not keep this
+			at = s.born
+		}
+		born[name] = at
+		if err := meta.Put([]byte(keyBornOf+name), []byte(at.Format(time.RFC3339Nano))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *store) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	err := guarded(s.db.Close)
+	s.db = nil
+	if err != nil {
+		return fmt.Errorf("close the outbox: %w", err)
+	}
+	return nil
+}
+
+// panicked is what bbolt does about a file that is not as it left it.
+type panicked struct{ with any }
+
+func (p panicked) Error() string { return fmt.Sprint(p.with) }
+
+// spoilt: the file itself is wrong, not the disk or who else has it open.
+func spoilt(err error) bool {
+	var path *fs.PathError
+	var errno syscall.Errno
+	return !errors.Is(err, bolterrors.ErrTimeout) && !errors.As(err, &path) && !errors.As(err, &errno)
+}
+
+// guarded runs fn and turns its panics, those of reading a mapped file that
+// has become shorter too, into an error.
+func guarded(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked{r}
+		}
+	}()
+	return fn()
+}
