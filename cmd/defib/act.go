@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -42,7 +44,7 @@ on the container stops it, unless it is forced.`,
 	f.BoolVar(&o.Force, "force", false, "even when it is held")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	f.BoolVar(&noWait, "no-wait", false, "do not wait until it is done")
-	f.StringVar(&o.Why, "why", "", "a reason, for the record")
+	f.StringVarP(&o.Why, "message", "m", "", "a reason, for the record")
 	return cmd
 }
 
@@ -61,7 +63,7 @@ not start it again. (docker stop leaves no trace on such a one.)`,
 		},
 	}
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until it is done")
-	cmd.Flags().StringVar(&o.Why, "why", "", "a reason, for the record")
+	cmd.Flags().StringVarP(&o.Why, "message", "m", "", "a reason, for the record")
 	return cmd
 }
 
@@ -76,7 +78,7 @@ func (a *app) retryCmd() *cobra.Command {
 			return a.order(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringVar(&o.Why, "why", "", "a reason, for the record")
+	cmd.Flags().StringVarP(&o.Why, "message", "m", "", "a reason, for the record")
 	return cmd
 }
 
@@ -86,11 +88,17 @@ func (a *app) confirm(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	return a.ask(ctx, fmt.Sprintf("%s is %s since %s, health %s. Restart it?",
+		d.Unit.Name, stateWord(d.Unit), ago(d.At, d.Unit.Since), orDash(d.Unit.Health)), "restart")
+}
+
+// ask wants a yes on a terminal, and refuses where there is none. what names
+// the order in that refusal.
+func (a *app) ask(ctx context.Context, question, what string) error {
 	if f, ok := a.in.(*os.File); ok && !term.IsTerminal(int(f.Fd())) {
-		return usage("restart asks first, and there is nobody to ask", "say -y to restart without a question")
+		return usage(what+" asks first, and there is nobody to ask", "say --yes to have it done without a question")
 	}
-	fmt.Fprintf(a.err, "%s is %s since %s, health %s. Restart it? [y/N] ",
-		a.clean(d.Unit.Name), stateWord(d.Unit), ago(d.At, d.Unit.Since), orDash(a.clean(d.Unit.Health)))
+	fmt.Fprint(a.err, a.clean(question)+" [y/N] ")
 	answer := make(chan string, 1)
 	go func() { // ends with the program at the latest: a read of a terminal cannot be called off
 		line, err := bufio.NewReader(a.in).ReadString('\n')
@@ -122,15 +130,42 @@ func (a *app) order(ctx context.Context, o api.Order) error {
 	name := about(o, got)
 	switch got.Result {
 	case api.Refused:
-		return hinted(fmt.Errorf("%s %s: %s", o.Order, name, got.Text), "")
+		return hinted(fmt.Errorf("%s %s: %s", orderWord(o), name, got.Text), "")
 	case api.Failed:
-		return hinted(fmt.Errorf("%s %s: %s", o.Order, name, got.Text), "`defib describe "+name+"` shows what comes next")
+		return hinted(fmt.Errorf("%s %s: %s", orderWord(o), name, got.Text), failedHint(o, name))
 	case api.Begun:
-		fmt.Fprintln(a.out, a.clean(fmt.Sprintf("%s: %s is under way.", name, o.Order)))
+		fmt.Fprintln(a.out, a.clean(begun(o, got, name)))
 	case api.Done:
 		fmt.Fprintln(a.out, a.clean(done(o, got, name)))
 	}
 	return nil
+}
+
+// orderWord is an order as people say it.
+func orderWord(o api.Order) string {
+	if o.Order == policy.OrderReset {
+		return "reset"
+	}
+	return string(o.Order)
+}
+
+func failedHint(o api.Order, name string) string {
+	if o.Order == policy.OrderReset {
+		return "`defib gpus` shows how it is now, `defib events` what was done"
+	}
+	return "`defib describe " + name + "` shows what comes next"
+}
+
+// begun is the sentence for an order that nobody waited for.
+func begun(o api.Order, got api.Answer, name string) string {
+	text := fmt.Sprintf("%s: %s is under way.", name, orderWord(o))
+	if o.Order == policy.OrderReset {
+		if got.Text != "" {
+			text = sentenceOf(got.Text, "")
+		}
+		text += " `defib gpus` shows how far it is."
+	}
+	return text
 }
 
 // about names what an order was about.
@@ -138,6 +173,14 @@ func about(o api.Order, got api.Answer) string {
 	switch {
 	case got.Unit != nil:
 		return got.Unit.Name
+	case got.GPU != nil:
+		return "GPU " + gpuIndex(*got.GPU)
+	case o.Incident != "":
+		return incidentID(o.Incident)
+	case o.GPU == api.AllGPUs:
+		return "every GPU"
+	case o.GPU != "":
+		return "GPU " + o.GPU
 	case o.All:
 		return "the host"
 	case o.Project != "":
@@ -148,6 +191,9 @@ func about(o api.Order, got api.Answer) string {
 
 // done is the sentence for an order that was carried out.
 func done(o api.Order, got api.Answer, name string) string {
+	if o.Order == policy.OrderAck {
+		return ackDone(o, got.Text)
+	}
 	verb := map[policy.Order]string{policy.OrderRestart: "restarted", policy.OrderStop: "stopped"}[o.Order]
 	if verb == "" || got.Text != "" {
 		return sentenceOf(got.Text, string(o.Order)+": done")
@@ -165,4 +211,10 @@ func sentenceOf(text, otherwise string) string {
 		text = otherwise
 	}
 	return strings.TrimSuffix(text, ".") + "."
+}
+
+// upperFirst begins text, which is not empty, with a capital.
+func upperFirst(text string) string {
+	r, n := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(r)) + text[n:]
 }

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/defib-dev/defib/cmd/defib/internal/api"
 	"github.com/defib-dev/defib/watcher"
 	"github.com/defib-dev/defib/watcher/policy"
@@ -109,7 +107,7 @@ func TestOrders(t *testing.T) {
 		},
 		{
 			"hold",
-			[]string{"hold", "lama", "--for", "2d", "--why", "work"},
+			[]string{"hold", "lama", "--for", "2d", "-m", "work"},
 			"", note, nil,
 			policy.Command{Order: policy.OrderHold, Unit: "lama", For: 48 * time.Hour, Why: "work"},
 			"restart by uid 1000; it gets full retries.\n", "", 0,
@@ -131,19 +129,7 @@ func TestOrders(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := (&daemon{view: zoo(), answer: c.answer, after: c.after, stdin: c.stdin}).start(t)
-			out, errs, code := d.run(t, c.args...)
-			if out != c.out || errs != c.err || code != c.code {
-				t.Errorf("got %q, %q, %d; want %q, %q, %d", out, errs, code, c.out, c.err, c.code)
-			}
-			var got policy.Command
-			select {
-			case got = <-d.commands:
-			default:
-			}
-			got.By = ""
-			if diff := cmp.Diff(c.want, got); diff != "" {
-				t.Error(diff)
-			}
+			d.wants(t, c.want, c.out, c.err, c.code, c.args...)
 		})
 	}
 }

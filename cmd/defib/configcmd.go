@@ -26,7 +26,8 @@ func (a *app) configCheckCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Look for mistakes in a file, all at once",
-		Long:  "Look for mistakes in a file, by default the one that DEFIB_CONFIG names. Needs no\ndaemon.",
+		Long: `Look for mistakes in a file, by default the one that DEFIB_CONFIG names, and whether
+every secret that it names can be read and used. Needs no daemon, and sends nothing.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			file := a.getenv(config.Env("config"))
 			if len(args) > 0 {
@@ -35,8 +36,18 @@ func (a *app) configCheckCmd() *cobra.Command {
 			if file == "" || len(args) > 1 {
 				return usage("config check takes one FILE", "config.yaml.example in the sources shows what it may hold")
 			}
-			if _, _, err := config.Load(file); err != nil {
+			cfg, src, err := config.Load(file)
+			if err != nil {
 				return a.mistakes(err)
+			}
+			if err := cfg.Notify.ReadSecrets(a.getenv, src); err != nil {
+				fmt.Fprintln(a.err, a.lines(err.Error()))
+				return hinted(errors.New("secrets are missing"), "the daemon needs them under the same names; run this as it runs")
+			}
+			_, errWords := newWords(cfg.Notify)
+			_, errChannels := newChannels(cfg.Notify.Channels, a.getenv)
+			if err := errors.Join(errWords, errChannels); err != nil {
+				return err
 			}
 			fmt.Fprintln(a.out, a.clean(file)+": no mistakes")
 			return nil

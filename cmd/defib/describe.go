@@ -92,7 +92,13 @@ func (p *page) unit(d api.Unit) {
 	}
 	p.line("Next:", nextWord(p.now, u))
 	p.line("Pages:", pages(p.now, u))
+	p.line("You can:", waysOut(u))
 	p.line("Incident:", u.Incident)
+	for _, inc := range d.Incidents {
+		if inc.ID == u.Incident {
+			p.line("Taken:", acked(inc))
+		}
+	}
 	p.line("Health:", strings.TrimPrefix(u.Health, "—"))
 	p.line("Last check:", u.HealthOutput)
 	p.line("Last exit:", lastExit(p.now, u.LastExit))
@@ -100,19 +106,36 @@ func (p *page) unit(d api.Unit) {
 	if u.ReadyAfter > 0 {
 		p.line("Ready after:", span(u.ReadyAfter)+" (median)")
 	}
-	p.identity(u)
+	p.identity(d)
 	p.settings(u)
 	p.table("Last incidents", incidentTable(d.At, d.Incidents, false))
 	p.checks(d.Incidents)
 }
 
-func (p *page) identity(u policy.Status) {
+// waysOut are the commands that end a wait: nothing that one must know by heart.
+func waysOut(u policy.Status) string {
+	leave := fmt.Sprintf("`defib stop %s` leaves it down", u.Name)
+	switch {
+	case u.State == policy.Held && u.Detail == string(policy.HoldOperator):
+		return fmt.Sprintf("`defib release` ends the hold; `defib restart --force %s` passes it; %s", u.Name, leave)
+	case u.State == policy.Held && (u.Detail == string(policy.HoldGPU) || u.Detail == string(policy.HoldVRAM) || u.Detail == string(policy.HoldStuck)):
+		return fmt.Sprintf("`defib gpus` shows its GPU; `defib restart --force %s` restarts it all the same; %s", u.Name, leave)
+	case u.State == policy.Held, u.State == policy.Backoff:
+		return fmt.Sprintf("`defib restart %s` does not wait; %s", u.Name, leave)
+	case u.State == policy.Fatal:
+		return fmt.Sprintf("`defib retry %s` tries again; %s", u.Name, leave)
+	}
+	return ""
+}
+
+func (p *page) identity(d api.Unit) {
+	u := d.Unit
 	p.line("Mode:", string(u.Mode)+", opted in by "+u.Managed)
 	p.line("Key:", u.Key)
 	p.line("Project:", u.Project)
 	p.line("Container:", shortID(u.Container))
 	p.line("Image:", u.Image)
-	p.line("GPU:", strings.Join(u.GPUs, ", "))
+	p.gpus(d)
 	for _, w := range u.Warnings {
 		p.line("Warning:", w)
 	}

@@ -88,7 +88,7 @@ func (p *eventPrinter) print(l api.Line) error {
 		}
 	}
 	for _, d := range l.Decisions {
-		if d.Verb == policy.VerbInspect {
+		if d.Verb == policy.VerbInspect || d.Verb == policy.VerbPoll {
 			continue
 		}
 		if err := p.line(d.At, orKey(d.Name, d.Unit), fmt.Sprintf("=> %s [%s] %s", d.Verb, d.Rule, d.Reason)); err != nil {
@@ -121,13 +121,18 @@ func (p *eventPrinter) name(ev policy.Event) string {
 // news is what a fact says, or "" when it says nothing new to a person.
 func (p *eventPrinter) news(ev policy.Event) string {
 	text := sentence(ev)
-	if ev.Kind != policy.KindObserved {
+	key := ev.Unit
+	switch ev.Kind {
+	case policy.KindObserved:
+	case policy.KindGPUReading:
+		key = "\x00gpus" // no unit is called so
+	default:
 		return text
 	}
-	if p.said[ev.Unit] == text {
+	if p.said[key] == text {
 		return ""
 	}
-	p.said[ev.Unit] = text
+	p.said[key] = text
 	return text
 }
 
@@ -170,6 +175,8 @@ func sentence(ev policy.Event) string {
 	case policy.KindCreate, policy.KindStart, policy.KindRestart, policy.KindStop, policy.KindOOM,
 		policy.KindPause, policy.KindUnpause, policy.KindRename, policy.KindDestroy:
 		return string(ev.Kind)
+	case policy.KindGPUDriver, policy.KindGPUReading, policy.KindGPUFault, policy.KindKernelLog, policy.KindExamined:
+		return gpuNews(ev)
 	}
 	return string(ev.Kind)
 }

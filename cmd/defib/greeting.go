@@ -36,10 +36,12 @@ type greeting struct {
 	log   *slog.Logger
 	out   io.Writer
 	clean func(string) string
+	tell  func(ctx context.Context, text string) // tells people; nil: nobody is to know
 }
 
 // say waits until every container has been looked at, notes that there was
-// contact, then speaks once: in plain text, or in one line of the log.
+// contact, then speaks once: in plain text or in one line of the log, and to
+// people.
 func (g *greeting) say(ctx context.Context, text bool, contact *atomic.Bool) {
 	g.log.Info("defib starts", "socket", g.s.Socket, "state_dir", g.s.StateDir, "host", g.s.Host, "observe", g.s.Config.Policy.Observe)
 	v := g.synced(ctx)
@@ -51,6 +53,9 @@ func (g *greeting) say(ctx context.Context, text bool, contact *atomic.Bool) {
 		fmt.Fprint(g.out, g.page(v))
 	} else {
 		g.log.Info("watching", g.attrs(v)...)
+	}
+	if g.tell != nil {
+		g.tell(ctx, inShort(v))
 	}
 	debug.FreeOSMemory() // the first look at everything is the largest piece of work
 }
@@ -91,6 +96,7 @@ func (g *greeting) attrs(v *watcher.View) []any {
 	return []any{
 		"containers", len(v.Units), "watched", watched, "not_containers", len(v.Host.Others), "not_watched", others,
 		"healers", healers, "engine", v.Host.Engine.Version, "engine_host", g.clean(v.Host.Engine.Name),
+		"gpus", len(v.GPUs), "gpu_driver", string(v.Host.GPU.Driver.State), "gpu_note", g.clean(gpuGreeting(g.s.Config.GPU, v)),
 		"socket", g.s.Socket, "observe", v.Observe,
 	}
 }
@@ -130,9 +136,29 @@ func (g *greeting) page(v *watcher.View) string {
 	if v.Observe {
 		line("Observe mode: it does nothing, and says what it would do.")
 	}
+	line("%s", gpuGreeting(g.s.Config.GPU, v))
 	line("Socket %s. To stop all acts, whatever happens: touch %s", g.s.Socket, holdFile(g.s))
 	b.WriteString("\n")
 	return b.String()
+}
+
+// inShort is the greeting for a chat.
+func inShort(v *watcher.View) string {
+	s := "It watches " + plural(len(v.Units), "container")
+	if n := len(v.GPUs); n > 0 {
+		s += " and " + plural(n, "GPU")
+	}
+	switch n := len(v.Host.Others); n {
+	case 0:
+	case 1:
+		s += "; 1 container is not watched"
+	default:
+		s += fmt.Sprintf("; %d containers are not watched", n)
+	}
+	if v.Observe {
+		s += "; it only observes"
+	}
+	return s
 }
 
 func healer(h policy.Healer) string {

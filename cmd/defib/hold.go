@@ -20,7 +20,7 @@ goes on watching and telling. A hold ends by itself, after --for or a day.
 
 When nothing else works: a file named hold-all beside the socket holds the whole
 host as long as it exists.`,
-		Example: "  defib hold web --for 1h --why \"new model\"\n  defib hold --project shop\n  defib hold --all",
+		Example: "  defib hold web --for 1h -m \"new model\"\n  defib hold --project shop\n  defib hold --all",
 		Args:    target(&o), ValidArgsFunction: a.firstName,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if length != "" {
@@ -62,7 +62,7 @@ single containers.`,
 func targetFlags(cmd *cobra.Command, o *api.Order) {
 	cmd.Flags().StringVar(&o.Project, "project", "", "every container of a compose project")
 	cmd.Flags().BoolVar(&o.All, "all", false, "every container of this host")
-	cmd.Flags().StringVar(&o.Why, "why", "", "a reason, for the record")
+	cmd.Flags().StringVarP(&o.Why, "message", "m", "", "a reason, for the record")
 }
 
 // target wants exactly one of a name, a project and all.

@@ -91,6 +91,8 @@ func lasted(now time.Time, inc policy.Incident) string {
 
 func ending(inc policy.Incident) string {
 	switch {
+	case inc.Closed.IsZero() && inc.Ack != nil:
+		return "open, taken"
 	case inc.Closed.IsZero() && inc.NeedsYou:
 		return "open, needs you"
 	case inc.Closed.IsZero():
@@ -136,8 +138,16 @@ func (p *page) incident(got api.Incident, logs int) {
 	if !inc.Paged.IsZero() {
 		p.line("Paged:", clock(inc.Paged))
 	}
+	p.line("Taken:", acked(inc))
 	p.line("Cause:", because(inc.Cause, inc.Rule))
 	p.line("Repairs:", fmt.Sprintf("%d, after %s", inc.Repairs, plural(inc.Failures, "failure")))
+	p.line("Follows:", follows(inc))
+	for _, c := range inc.Changed {
+		p.line("Changed:", c)
+	}
+	for _, seen := range inc.GPUs {
+		p.line("Seen:", seen)
+	}
 	p.line("Part of:", inc.Parent)
 	p.line("Includes:", strings.Join(inc.Children, ", "))
 	t := table{header: []string{"AT", "RULE", "WHAT"}, paint: -1, whole: true}
@@ -148,6 +158,14 @@ func (p *page) incident(got api.Incident, logs int) {
 	if inc.Evidence != nil {
 		p.evidence(inc.Evidence, logs)
 	}
+}
+
+// follows says of how many incidents in a row this one is the newest.
+func follows(inc policy.Incident) string {
+	if inc.Times < 2 {
+		return ""
+	}
+	return fmt.Sprintf("%s; it is number %d in a row", inc.Root, inc.Times)
 }
 
 // evidence is what was kept of the container before the newest repair.

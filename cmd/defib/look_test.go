@@ -26,8 +26,10 @@ func story() []policy.Incident {
 		},
 		{
 			ID: "INC-7F3K", Unit: "lama", Name: "lama", Opened: minutes(6), Level: policy.LevelPage, Paged: minutes(1), NeedsYou: true,
-			Rule: "exited", Cause: "it exits with code 1 soon after each start: " + hostile(), Repairs: 3, Failures: 4, Parent: "INC-9Z", Children: []string{"INC-1A"},
+			Rule: "exited", Cause: "it exits with code 1 soon after each start: " + hostile(), Repairs: 3, Failures: 4, Parent: "INC-9Z", Root: "INC-3C", Times: 3,
+			Changed: []string{"its image changed to lama:2, 9 s before", "the NVIDIA driver changed: " + hostile()}, Children: []string{"INC-1A"},
 			Steps:    []policy.Step{{At: minutes(6), Rule: "exited", Text: "it exited with code 1"}, {At: minutes(1), Rule: "gave_up", Text: "gave up after 3 restarts: " + hostile()}},
+			GPUs:     []string{"GPU 2: recovery action 0", "GPU 2: python3 (pid 48213) of the host holds 71.8 GiB of memory"},
 			Evidence: &policy.Evidence{At: minutes(1), ExitCode: 1, Error: "no such device", Probes: probes, Logs: logs},
 		},
 	}
@@ -151,5 +153,25 @@ func TestEvents(t *testing.T) {
 	d.records, d.after = nil, nil
 	if _, errs, code = d.run(t, "events", "--since", "5m"); code != exitOK || errs != "Nothing happened in the last 5m. `defib events -f` waits for what comes.\n" {
 		t.Errorf("got %q, exit code %d", errs, code)
+	}
+}
+
+// Whoever reads that a container waits is told how to end that.
+func TestWaysOut(t *testing.T) {
+	for _, c := range []struct {
+		state  policy.State
+		detail string
+		want   string
+	}{
+		{policy.Running, "", ""},
+		{policy.Held, "operator", "`defib release` ends the hold; `defib restart --force web` passes it; `defib stop web` leaves it down"},
+		{policy.Held, "vram", "`defib gpus` shows its GPU; `defib restart --force web` restarts it all the same; `defib stop web` leaves it down"},
+		{policy.Held, "budget", "`defib restart web` does not wait; `defib stop web` leaves it down"},
+		{policy.Backoff, "by docker", "`defib restart web` does not wait; `defib stop web` leaves it down"},
+		{policy.Fatal, "", "`defib retry web` tries again; `defib stop web` leaves it down"},
+	} {
+		if got := waysOut(policy.Status{Name: "web", State: c.state, Detail: c.detail}); got != c.want {
+			t.Errorf("%s (%s): got %q, want %q", c.state, c.detail, got, c.want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"log/slog"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,9 @@ type daemon struct {
 	after     []watcher.Committed
 	incidents []policy.Incident
 	records   []watcher.Record
+	live      api.Live
+	metrics   http.Handler
+	notifier  api.Notifier
 	commands  chan policy.Command
 
 	socket string
@@ -103,7 +107,8 @@ func (d *daemon) start(t *testing.T) *daemon {
 	done := make(chan error)
 	srv := api.New(api.Options{
 		Loop: d, Archive: d, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return noon },
-		Build: api.Build{Version: 1, Defib: "v1.2.3", Go: "go1.26"},
+		Build: api.Build{Version: 1, Defib: "v1.2.3", Go: "go1.26"}, LiveGPUs: d.live, Metrics: d.metrics,
+		Notifier: d.notifier,
 	})
 	go func() { done <- srv.Serve(ctx, ln) }()
 	t.Cleanup(func() {
@@ -202,5 +207,24 @@ func zoo() *watcher.View {
 			unit("redo", policy.Repairing, policy.Status{Detail: "restarting", Health: "unhealthy", Next: "outcome", Since: noon.Add(-1500 * time.Millisecond)}),
 			unit("sick", policy.Unhealthy, policy.Status{Health: "unhealthy", LastExit: &policy.Exit{Code: 143}, Next: "restart", NextAt: noon.Add(90 * time.Second)}),
 		},
+	}
+}
+
+// wants runs a command and requires what it prints, its exit code, and the one
+// order that it gives; the zero order is none.
+func (d *daemon) wants(t *testing.T, order policy.Command, out, errs string, code int, args ...string) {
+	t.Helper()
+	gotOut, gotErrs, gotCode := d.run(t, args...)
+	if gotOut != out || gotErrs != errs || gotCode != code {
+		t.Errorf("got %q, %q, %d; want %q, %q, %d", gotOut, gotErrs, gotCode, out, errs, code)
+	}
+	var got policy.Command
+	select {
+	case got = <-d.commands:
+	default:
+	}
+	got.By = ""
+	if diff := cmp.Diff(order, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/defib-dev/defib/cmd/defib/internal/api"
 	"github.com/defib-dev/defib/cmd/defib/internal/config"
@@ -87,18 +88,29 @@ It watches containers that carry the label defib.enable=true.`,
 	root.PersistentFlags().StringVar(&a.socket, "socket", "", "unix socket of the daemon (default $DEFIB_SOCKET, else the usual place)")
 	root.PersistentFlags().StringVar(&a.color, "color", "auto", "auto, always or never")
 	root.AddGroup(&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "act", Title: "Act:"},
-		&cobra.Group{ID: "hold", Title: "Stop defib from acting:"}, &cobra.Group{ID: "daemon", Title: "The daemon:"})
+		&cobra.Group{ID: "hold", Title: "Stop defib from acting:"}, &cobra.Group{ID: "tell", Title: "Messages:"}, &cobra.Group{ID: "daemon", Title: "The daemon:"})
 	add := func(group string, cmds ...*cobra.Command) {
 		for _, c := range cmds {
 			c.GroupID = group
 			root.AddCommand(c)
 		}
 	}
-	add("look", a.statusCmd(), a.describeCmd(), a.eventsCmd(), a.incidentsCmd(), a.incidentCmd())
+	add("look", a.statusCmd(), a.describeCmd(), a.eventsCmd(), a.incidentsCmd(), a.incidentCmd(), a.gpusCmd(), a.explainCmd(), a.metricsCmd())
 	add("act", a.restartCmd(), a.stopCmd(), a.retryCmd())
 	add("hold", a.holdCmd(), a.releaseCmd())
+	add("tell", a.notifyCmd(), a.ackCmd(), a.silenceCmd())
 	add("daemon", a.runCmd(), a.configCmd(), a.stateCmd(), a.healthcheckCmd(), a.versionCmd())
+	root.AddCommand(a.gpuProbeCmd())
+	root.SetGlobalNormalizationFunc(oldNames)
 	return root
+}
+
+// oldNames: every order takes its reason by -m; --why is what some had before.
+func oldNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if name == "why" {
+		name = "message"
+	}
+	return pflag.NormalizedName(name)
 }
 
 // knownCommand refuses what is left of the command line when it named none.
@@ -108,7 +120,9 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	}
 	var names []string
 	for _, c := range cmd.Commands() {
-		names = append(names, c.Name())
+		if !c.Hidden { // not for people
+			names = append(names, c.Name())
+		}
 	}
 	hint := "`" + cmd.CommandPath() + " --help` lists the commands"
 	if near := suggest.Closest(args[0], names); near != "" {

@@ -69,31 +69,62 @@ func (a *app) serve(ctx context.Context, s config.Settings) error {
 	if err != nil {
 		return err
 	}
+	loop := &lateLoop{}
+	gpus, err := newGPUs(s, loop.view, log, now)
+	if err != nil {
+		return err
+	}
+	tell, err := newTelling(s, a.getenv, jr, loop, log, now)
+	if err != nil {
+		return err
+	}
+	defer tell.close() // a second one does nothing, either
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	first := &firstContact{Source: eng, refused: stop}
 	w := watcher.New(watcher.Options{
-		Machine: policy.Restore(s.Config.Policy, saved), Journal: jr, Sources: []watcher.Source{first},
-		Executor: actions.New(actions.Options{Engine: docker(eng), Inspect: eng.Inspect, Mask: masker, Log: log, Now: now}),
-		Log:      log, Now: now, BootID: bootID(), Observe: s.Config.Policy.Observe,
-		HoldFile: holdFile(s),
+		Machine: policy.Restore(s.Config.Policy, saved), Journal: jr, Sources: append(gpus.sources(), first),
+		Executor: actions.New(gpus.execute(s, actions.Options{
+			Engine: docker(eng), Exec: execer(eng), Inspect: eng.Inspect, Mask: masker, Log: log, Now: now,
+		})),
+		Log: log, Now: now, BootID: bootID(), Observe: s.Config.Policy.Observe,
+		HoldFile: holdFile(s), Told: tell.told(), Alarm: tell.alarm(), Calm: tell.calm(),
 	})
+	loop.w = w
 	ln, err := api.Listen(ctx, s.Socket, s.Config.API.Group)
 	if err != nil {
 		return err
 	}
-	srv := api.New(api.Options{Loop: w, Archive: archive{jr, s.StateDir}, Log: log, Now: now, Build: build()})
-	hello := &greeting{w: w, s: s, log: log, out: a.err, clean: masker.Line}
+	scrape := exposition(s, w, gpus.live(), tell.channels(), log, now)
+	srv := api.New(api.Options{
+		Loop: w, Archive: archive{jr, s.StateDir}, Log: log, Now: now, Build: build(), LiveGPUs: gpus.live(), Metrics: scrape,
+		Notifier: tell.server(),
+	})
+	hello := &greeting{w: w, s: s, log: log, out: a.err, clean: masker.Line, tell: tell.hello(s.Config.Notify)}
+	figures, err := serveMetrics(ctx, s, scrape, log, stop)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	err = together(ctx, stop, w.Run, figures, gpus.run, tell.run,
+		func(ctx context.Context) { stop(srv.Serve(ctx, ln)) },
+		func(ctx context.Context) { hello.say(ctx, a.textLogs(s), &first.made) })
+	return errors.Join(err, tell.close(), jr.Close())
+}
+
+// together runs main with what goes on beside it, and ends that with it. Its
+// error is main's, and why ctx was ended if that was no wish of ours.
+func together(ctx context.Context, stop func(error), main func(context.Context) error, beside ...func(context.Context)) error {
 	var owned sync.WaitGroup
-	owned.Go(func() { stop(srv.Serve(ctx, ln)) })
-	owned.Go(func() { hello.say(ctx, a.textLogs(s), &first.made) })
-	err = w.Run(ctx)
+	for _, run := range beside {
+		owned.Go(func() { run(ctx) })
+	}
+	err := main(ctx)
 	stop(nil)
 	owned.Wait()
 	if why := context.Cause(ctx); !errors.Is(why, context.Canceled) {
 		err = errors.Join(err, why)
 	}
-	return errors.Join(err, jr.Close())
+	return err
 }
 
 // firstContact ends defib when the engine can never be used as things stand:
@@ -131,6 +162,16 @@ func (a archive) ReadEvents(since time.Time, each func(watcher.Record) error) er
 // docker hands the actions the client of the present connection.
 func docker(eng *engine.Engine) func() actions.Docker {
 	return func() actions.Docker {
+		if c := eng.Client(); c != nil {
+			return c
+		}
+		return nil
+	}
+}
+
+// execer hands them the same to run a health check with.
+func execer(eng *engine.Engine) func() actions.Execer {
+	return func() actions.Execer {
 		if c := eng.Client(); c != nil {
 			return c
 		}

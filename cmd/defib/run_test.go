@@ -15,6 +15,7 @@ import (
 
 	"github.com/defib-dev/defib/cmd/defib/internal/api"
 	"github.com/defib-dev/defib/cmd/defib/internal/config"
+	"github.com/defib-dev/defib/gpu"
 	"github.com/defib-dev/defib/watcher"
 	"github.com/defib-dev/defib/watcher/engine"
 	"github.com/defib-dev/defib/watcher/policy"
@@ -146,6 +147,20 @@ func TestFirstContact(t *testing.T) {
 	}
 }
 
+func TestGreetingForAChat(t *testing.T) {
+	one := &watcher.View{Units: make([]policy.Status, 1), Host: policy.Host{Others: make([]policy.Other, 1)}}
+	many := &watcher.View{Observe: true, Units: make([]policy.Status, 14), GPUs: make([]policy.GPUStatus, 4), Host: policy.Host{Others: make([]policy.Other, 3)}}
+	for want, v := range map[string]*watcher.View{
+		"It watches 0 containers":                                                             {},
+		"It watches 1 container; 1 container is not watched":                                  one,
+		"It watches 14 containers and 4 GPUs; 3 containers are not watched; it only observes": many,
+	} {
+		if got := inShort(v); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestGreeting(t *testing.T) {
 	v := zoo()
 	v.Host.Engine.Healers = []policy.Healer{{Name: "autoheal", Kind: "autoheal", Label: "all"}, {Name: "old", Kind: "deunhealth", Label: policy.LabelDeunhealth}}
@@ -154,7 +169,11 @@ func TestGreeting(t *testing.T) {
 		v.Host.Others = append(v.Host.Others, policy.Other{Name: "job-" + string(rune('a'+i%26)), Why: "no label"})
 	}
 	g := &greeting{s: config.Settings{Socket: "/run/defib/defib.sock"}, clean: newApp(nil, nil, nil, nil).clean}
+	g.s.Config.GPU.Enabled = true
+	v.Host.GPU.Driver = gpu.Driver{State: gpu.DriverAbsent, Detail: "there is no /dev/nvidiactl, so no NVIDIA driver runs"}
 	golden(t, "greeting", g.page(v))
+	v.Host.GPU.Driver = gpu.Driver{}
+	g.s.Config.GPU.Enabled = false
 	golden(t, "greeting-empty", g.page(&watcher.View{Observe: true, Host: policy.Host{Engine: policy.Engine{Name: "gpu-03", Version: "28.5.2"}}}))
 
 	var log bytes.Buffer

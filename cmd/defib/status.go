@@ -135,7 +135,7 @@ func unitTable(st api.Status, wide bool) table {
 	for _, u := range st.Units {
 		row := []string{
 			u.Name, stateWord(u), orDash(u.Health), ago(st.At, u.Since), fmt.Sprint(u.Restarts24h),
-			exitWord(u.LastExit), orDash(strings.Join(u.GPUs, ",")), nextWord(st.At, u),
+			exitWord(u.LastExit), orDash(gpuList(u.GPUs, st.Host.GPUsHeld, ",")), nextWord(st.At, u),
 		}
 		if wide {
 			row = append(row, string(u.Mode)+" "+u.Managed, orDash(u.Image), orDash(shortID(u.Container)), orDash(u.Project), orDash(u.Incident))
@@ -186,6 +186,9 @@ func (a *app) notices(w io.Writer, st api.Status, o statusOptions) {
 			text = "repairing one did not help, the next is tried in " + span(p.Next.Sub(st.At))
 		}
 		say("Many containers failed together (%s) since %s: %s.", p.Domain, ago(st.At, p.Since), text)
+	}
+	for _, c := range st.Channels {
+		say("%s", channelTrouble(st.At, c))
 	}
 	for _, other := range h.Healers {
 		say("%s (%s) restarts containers too; what it watches, defib only observes. Stop it to let defib act.", other.Name, other.Kind)

@@ -137,8 +137,13 @@ func paint(line string, from int, word string) string {
 
 // colourOf is the colour of a state as people read it.
 func colourOf(word string) string {
-	if word == "RUNNING" {
+	switch word {
+	case "RUNNING", gpuWell:
 		return "32"
+	case gpuLost:
+		return "31"
+	case gpuHot, gpuResetting:
+		return "33"
 	}
 	first, _, _ := strings.Cut(strings.ToLower(word), " ")
 	switch policy.State(first) {

@@ -5,6 +5,8 @@ package api
 import (
 	"time"
 
+	"github.com/defib-dev/defib/actions/notify"
+	"github.com/defib-dev/defib/gpu"
 	"github.com/defib-dev/defib/watcher"
 	"github.com/defib-dev/defib/watcher/policy"
 )
@@ -26,6 +28,7 @@ type Host struct {
 	Holds         []policy.Hold   `json:"holds,omitempty"`
 	Panics        []policy.Panic  `json:"panics,omitempty"`
 	Healers       []policy.Healer `json:"healers,omitempty"`
+	GPUsHeld      []string        `json:"gpus_held,omitempty"` // those on which nothing is restarted, by index
 }
 
 // Status answers GET /v1/status.
@@ -36,6 +39,8 @@ type Status struct {
 	Host    Host            `json:"host"`
 	Units   []policy.Status `json:"units"`            // by name
 	Others  []policy.Other  `json:"others,omitempty"` // what is not watched; only with ?all=1
+	// Channels are those that are parked, or on which messages wait.
+	Channels []notify.ChannelStatus `json:"channels,omitempty"`
 }
 
 // Unit answers GET /v1/units/{name}.
@@ -46,6 +51,17 @@ type Unit struct {
 	Host      Host              `json:"host"`
 	Unit      policy.Status     `json:"unit"`
 	Incidents []policy.Incident `json:"incidents"` // the last 5, newest first
+	// GPUs are those that it uses, or may use.
+	GPUs []policy.GPUStatus `json:"gpus,omitempty"`
+}
+
+// GPUs answers GET /v1/gpus.
+type GPUs struct {
+	Version   int                `json:"version"`
+	At        time.Time          `json:"at"`
+	Driver    gpu.Driver         `json:"driver"`
+	KernelLog string             `json:"kernel_log,omitempty"` // why the kernel log cannot be read
+	GPUs      []policy.GPUStatus `json:"gpus"`                 // by index
 }
 
 // Incidents answers GET /v1/incidents.
@@ -73,7 +89,7 @@ type Line struct {
 // Order is the body of POST /v1/command.
 type Order struct {
 	policy.Command      // By is set by the server
-	Wait           bool `json:"wait,omitempty"` // restart, stop: answer when its outcome is known
+	Wait           bool `json:"wait,omitempty"` // restart, stop, gpu_reset: answer when its outcome is known
 }
 
 // Result is what came of an order.
@@ -95,6 +111,7 @@ type Answer struct {
 	Took      time.Duration     `json:"took_ns,omitempty"`
 	Decisions []policy.Decision `json:"decisions,omitempty"`
 	Unit      *policy.Status    `json:"unit,omitempty"` // after it
+	GPU       *policy.GPUStatus `json:"gpu,omitempty"`  // after it
 }
 
 // Health answers GET /v1/health, with status 503 when OK is false.
@@ -127,6 +144,6 @@ func hostOf(v *watcher.View) Host {
 		Connected: h.Connected, Synced: h.Synced, Since: h.Since, Reason: h.Reason,
 		Engine: h.Engine.Name, EngineVersion: h.Engine.Version,
 		Settle: h.Settle, SettleWhy: h.SettleWhy, RepairsLeft: int(h.Tokens),
-		Holds: h.Holds, Panics: h.Panics, Healers: h.Engine.Healers,
+		Holds: h.Holds, Panics: h.Panics, Healers: h.Engine.Healers, GPUsHeld: held(v.GPUs),
 	}
 }

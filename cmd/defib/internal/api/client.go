@@ -87,6 +87,29 @@ func (c *Client) Incident(ctx context.Context, id string) (Incident, error) {
 	return get[Incident](ctx, c, "/v1/incidents/"+url.PathEscape(id))
 }
 
+// GPUs asks for all GPUs and the driver.
+func (c *Client) GPUs(ctx context.Context) (GPUs, error) {
+	return get[GPUs](ctx, c, "/v1/gpus")
+}
+
+// Metrics writes what Prometheus would read.
+func (c *Client) Metrics(ctx context.Context, w io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	resp, err := c.do(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return c.refusal(resp)
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("read the metrics: %w", err)
+	}
+	return nil
+}
+
 // Build asks which program the daemon is.
 func (c *Client) Build(ctx context.Context) (Build, error) {
 	return get[Build](ctx, c, "/v1/version")

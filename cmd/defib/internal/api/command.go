@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -13,15 +12,20 @@ import (
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
-// ruleRefused is the rule of the note that refuses an order.
-const ruleRefused = "refused"
+// The rules of the notes that end an order: one refuses it, two say what came
+// of a reset of a GPU.
+const (
+	ruleRefused     = "refused"
+	ruleResetDone   = "gpu_reset_done"
+	ruleResetFailed = "gpu_reset_failed"
+)
+
+// maxAck bounds how long somebody may look after an incident.
+const maxAck = 30 * 24 * time.Hour
 
 func (s *Server) command(w http.ResponseWriter, r *http.Request) {
 	var o Order
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&o); err != nil {
-		refuse(w, http.StatusBadRequest, "read the order: "+err.Error(), "the command may be newer than the daemon; see `defib version`")
+	if !body(w, r, &o) {
 		return
 	}
 	if text := o.wrong(); text != "" {
@@ -54,6 +58,11 @@ func (o *Order) settle(v *watcher.View) error {
 		o.Unit = u.Key
 		return err
 	}
+	if o.GPU != "" && (o.GPU != AllGPUs || o.Order != policy.OrderRelease) {
+		g, err := FindGPU(v.GPUs, o.GPU)
+		o.GPU = g.UUID
+		return err
+	}
 	if o.Project != "" && o.Order == policy.OrderHold {
 		inProject := func(u policy.Status) bool { return u.Project == o.Project }
 		if !slices.ContainsFunc(v.Units, inProject) {
@@ -68,29 +77,63 @@ func (o *Order) settle(v *watcher.View) error {
 
 // wrong says what makes no sense about an order, or "".
 func (o *Order) wrong() string {
+	if text := o.wrongTarget(); text != "" {
+		return text
+	}
+	if o.For < 0 {
+		return "it cannot end in the past"
+	}
+	if len(o.Why) > 1000 {
+		return "the reason is longer than 1000 bytes"
+	}
+	return ""
+}
+
+// wrongTarget says why an order cannot be about what it names, or "".
+func (o *Order) wrongTarget() string {
 	targets := 0
-	for _, given := range []bool{o.Unit != "", o.Project != "", o.All} {
+	for _, given := range []bool{o.Unit != "", o.Project != "", o.All, o.GPU != ""} {
 		if given {
 			targets++
 		}
+	}
+	switch {
+	case o.Order == policy.OrderAck:
+		return o.wrongAck(targets)
+	case o.Incident != "":
+		return "only ack takes an incident"
+	case o.Undo:
+		return "only ack can be undone"
 	}
 	switch o.Order {
 	case policy.OrderRestart, policy.OrderStop, policy.OrderRetry:
 		if o.Unit == "" || targets != 1 {
 			return string(o.Order) + " takes the name of one container"
 		}
-	case policy.OrderHold, policy.OrderRelease:
-		if targets != 1 {
+	case policy.OrderHold:
+		if targets != 1 || o.GPU != "" {
 			return string(o.Order) + " takes one of a name, a project and all"
+		}
+	case policy.OrderRelease:
+		if targets != 1 {
+			return string(o.Order) + " takes one of a name, a project, a GPU and all"
+		}
+	case policy.OrderReset:
+		if o.GPU == "" || targets != 1 {
+			return string(o.Order) + " takes one GPU"
 		}
 	default:
 		return fmt.Sprintf("there is no order %.40q", string(o.Order))
 	}
-	if o.For < 0 {
-		return "a hold cannot end in the past"
-	}
-	if len(o.Why) > 1000 {
-		return "the reason is longer than 1000 bytes"
+	return ""
+}
+
+func (o *Order) wrongAck(targets int) string {
+	switch {
+	case o.Incident == "" || targets > 0:
+		return "ack takes the ID of one incident"
+	case o.For > maxAck:
+		return "an incident is taken for at most 30 days; hold the container, or mend it"
 	}
 	return ""
 }
@@ -126,12 +169,17 @@ type track struct {
 	took      time.Duration
 	refusal   string
 	notes     []string
+	ended     *policy.Decision // of a reset: the note that says how it ended
 }
 
 // take sorts decisions about the order's unit; in the order's own step, those
 // about no unit are about the order.
 func (t *track) take(ds []policy.Decision, own bool) {
 	for _, d := range ds {
+		if t.order.Order == policy.OrderReset {
+			t.takeReset(d, own)
+			continue
+		}
 		if d.Unit != t.order.Unit && (d.Unit != "" || !own) {
 			continue
 		}
@@ -147,6 +195,26 @@ func (t *track) take(ds []policy.Decision, own bool) {
 	}
 }
 
+// takeReset sorts a decision about a reset of a GPU, which takes many steps:
+// containers end, the command runs, the driver is asked. Only one at a time is
+// under way.
+func (t *track) takeReset(d policy.Decision, own bool) {
+	switch {
+	case d.Verb == policy.VerbNote && (d.Rule == ruleResetDone || d.Rule == ruleResetFailed):
+		if len(d.GPUs) > 0 && !slices.Contains(d.GPUs, t.order.GPU) {
+			return
+		}
+		t.ended = &d
+	case !own:
+		return
+	case d.Verb == policy.VerbNote && d.Rule == ruleRefused:
+		t.refusal = d.Reason
+	case d.Verb == policy.VerbNote && d.Unit == "":
+		t.notes = append(t.notes, d.Reason)
+	}
+	t.decisions = append(t.decisions, d)
+}
+
 // record takes in one committed record.
 func (t *track) record(r watcher.Record, now time.Time) {
 	if r.Event.Kind == policy.KindOutcome && t.act != 0 && r.Event.Decision == t.act {
@@ -156,6 +224,9 @@ func (t *track) record(r watcher.Record, now time.Time) {
 		return
 	}
 	t.take(r.Decisions, false)
+	if t.ended != nil && t.took == 0 {
+		t.took = now.Sub(t.began)
+	}
 }
 
 // waiting reports whether something is still to come: the outcome of the act,
@@ -163,6 +234,9 @@ func (t *track) record(r watcher.Record, now time.Time) {
 func (t *track) waiting() bool {
 	if !t.order.Wait || t.refusal != "" || t.outcome != nil {
 		return false
+	}
+	if t.order.Order == policy.OrderReset {
+		return t.ended == nil
 	}
 	return t.act != 0 || len(t.notes) == 0 && len(t.decisions) > 0
 }
@@ -172,6 +246,8 @@ func (t *track) answer(v *watcher.View) Answer {
 	switch {
 	case t.refusal != "":
 		a.Result, a.Text = Refused, t.refusal
+	case t.order.Order == policy.OrderReset:
+		t.resetAnswer(&a)
 	case t.outcome != nil && t.outcome.Class != policy.OutcomeOK:
 		a.Result, a.Text = Failed, t.outcome.Text
 		if a.Text == "" {
@@ -180,12 +256,33 @@ func (t *track) answer(v *watcher.View) Answer {
 	case t.outcome == nil && (t.act != 0 || len(t.notes) == 0 && len(t.decisions) > 0):
 		a.Result = Begun
 	}
-	if v != nil && t.order.Unit != "" {
-		for _, u := range v.Units {
-			if u.Key == t.order.Unit {
-				a.Unit = &u
-			}
-		}
+	if v != nil {
+		t.about(&a, v)
 	}
 	return a
+}
+
+func (t *track) resetAnswer(a *Answer) {
+	switch {
+	case t.ended == nil:
+		a.Result = Begun
+	case t.ended.Rule == ruleResetFailed:
+		a.Result, a.Text = Failed, t.ended.Reason
+	default:
+		a.Text = t.ended.Reason
+	}
+}
+
+// about adds what the order was about, as it is now.
+func (t *track) about(a *Answer, v *watcher.View) {
+	for _, u := range v.Units {
+		if t.order.Unit != "" && u.Key == t.order.Unit {
+			a.Unit = &u
+		}
+	}
+	for _, g := range v.GPUs {
+		if t.order.GPU != "" && g.UUID == t.order.GPU {
+			a.GPU = &g
+		}
+	}
 }

@@ -90,6 +90,12 @@ func (f *fakeArchive) ReadEvents(since time.Time, each func(watcher.Record) erro
 // the test.
 func serve(t *testing.T, loop Loop, archive Archive) *Client {
 	t.Helper()
+	return serveWith(t, Options{Loop: loop, Archive: archive})
+}
+
+func serveWith(t *testing.T, o Options) *Client {
+	t.Helper()
+	o.Log, o.Now, o.Build = slog.New(slog.DiscardHandler), func() time.Time { return noon }, Build{Version: Version, Defib: "test"}
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := Listen(t.Context(), path, "")
 	if err != nil {
@@ -97,7 +103,7 @@ func serve(t *testing.T, loop Loop, archive Archive) *Client {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
-	srv := New(Options{Loop: loop, Archive: archive, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return noon }, Build: Build{Version: Version, Defib: "test"}})
+	srv := New(o)
 	go func() { done <- srv.Serve(ctx, ln) }()
 	c := NewClient(path)
 	t.Cleanup(func() {

@@ -31,13 +31,17 @@ type Archive interface {
 	ReadEvents(since time.Time, each func(watcher.Record) error) error // all that were committed by now
 }
 
-// Options are what a Server is made of; all must be set.
+// Options are what a Server is made of; all but the last three must be set.
 type Options struct {
 	Loop    Loop
 	Archive Archive
 	Log     *slog.Logger
 	Now     func() time.Time // the loop's clock
 	Build   Build
+
+	LiveGPUs Live         // fresher than the view; may be nil
+	Metrics  http.Handler // of GET /metrics; nil: there are none
+	Notifier Notifier     // nil: nobody is told
 }
 
 // Server answers the commands. See [Server.Serve].
@@ -85,7 +89,12 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/health", s.health)
 	mux.HandleFunc("GET /v1/version", s.version)
+	mux.HandleFunc("GET /v1/gpus", s.gpus)
 	mux.HandleFunc("POST /v1/command", s.command)
+	s.notifyRoutes(mux)
+	if s.o.Metrics != nil {
+		mux.Handle("GET /metrics", s.o.Metrics)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "this daemon does not know "+r.Method+" "+r.URL.Path, "it may be older than the command; see `defib version`")
 	})
@@ -106,7 +115,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if v == nil {
 		return
 	}
-	out := Status{Version: Version, At: s.o.Now(), Observe: v.Observe, Host: hostOf(v), Units: v.Units}
+	out := Status{Version: Version, At: s.o.Now(), Observe: v.Observe, Host: hostOf(v), Units: v.Units, Channels: troubled(s.o.Notifier)}
 	if out.Units == nil {
 		out.Units = []policy.Status{}
 	}
@@ -132,9 +141,10 @@ func (s *Server) unit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	slices.Reverse(all)
+	_, gpus := Newest(v, s.o.LiveGPUs)
 	send(w, Unit{
 		Version: Version, At: s.o.Now(), Observe: v.Observe, Host: hostOf(v), Unit: u,
-		Incidents: lastOf(all, u.Key, 5),
+		Incidents: lastOf(all, u.Key, 5), GPUs: UsedBy(gpus, u),
 	})
 }
 

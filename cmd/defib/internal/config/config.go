@@ -13,9 +13,26 @@ const Version = 1
 
 // Config is what the YAML file holds.
 type Config struct {
-	Policy policy.Config // the sections watch and policy
-	API    API
-	Mask   []string // further patterns of secrets, RE2
+	Policy  policy.Config // the sections watch and policy
+	GPU     GPU
+	API     API
+	Metrics Metrics
+	Notify  Notify
+	Mask    []string // further patterns of secrets, RE2
+}
+
+// GPU is the section about GPUs. Its key reset is Policy.GPUResetOffer.
+type GPU struct {
+	Enabled      bool
+	Library      string        // path of libnvidia-ml; empty: the dynamic linker finds it
+	KernelLog    string        // where the driver's lines are read; empty: nowhere
+	Poll         time.Duration // between two looks at all GPUs
+	ResetCommand []string      // run by `defib gpus reset`; {gpu} is the UUID
+}
+
+// Metrics is the section about what Prometheus reads.
+type Metrics struct {
+	Listen string // host:port of a listener of its own; empty: only the socket has them
 }
 
 // API is the section about the socket that the commands talk to.
@@ -25,7 +42,14 @@ type API struct {
 
 // Default is what an empty file means.
 func Default() Config {
-	return Config{Policy: policy.Default()}
+	return Config{
+		Policy: policy.Default(),
+		GPU: GPU{
+			Enabled: true, KernelLog: "/dev/kmsg", Poll: 5 * time.Second,
+			ResetCommand: []string{"nvidia-smi", "--gpu-reset", "-i", gpuPlace},
+		},
+		Notify: defaultNotify(),
+	}
 }
 
 // Sources says of each key where its value came from: "config.yaml:12",
@@ -43,13 +67,13 @@ func (s Sources) Of(key string) string {
 // field ties a key of the file to the value that it sets.
 type field struct {
 	key   string // with its section: policy.start_seconds
-	value any    // *bool, *int, *time.Duration, *string or *[]string
+	value any    // what assign and literal know
 }
 
 // fields lists every key, in the order of config.yaml.example, except version.
 func fields(c *Config) []field {
 	p := &c.Policy
-	return []field{
+	out := []field{
 		{"watch.all", &p.All},
 		{"watch.observe", &p.Observe},
 		{"policy.start_seconds", &p.StartSeconds},
@@ -81,9 +105,16 @@ func fields(c *Config) []field {
 		{"policy.settle_boot", &p.SettleBoot},
 		{"policy.hold_for", &p.HoldFor},
 		{"policy.absent_ttl", &p.AbsentTTL},
+		{"gpu.enabled", &c.GPU.Enabled},
+		{"gpu.library", &c.GPU.Library},
+		{"gpu.kernel_log", &c.GPU.KernelLog},
+		{"gpu.poll", &c.GPU.Poll},
+		{"gpu.reset", resetOffer{&p.GPUResetOffer}},
+		{"gpu.reset_command", (*words)(&c.GPU.ResetCommand)},
 		{"api.group", &c.API.Group},
-		{"mask", &c.Mask},
+		{"metrics.listen", &c.Metrics.Listen},
 	}
+	return append(append(out, c.Notify.fields()...), field{"mask", &c.Mask})
 }
 
 // duration prints a time.Duration as people write it: 15m, not 15m0s.

@@ -25,7 +25,7 @@ func TestExampleIsTheDefault(t *testing.T) {
 		t.Errorf("the example differs from the defaults (-default +example):\n%s", d)
 	}
 	for _, f := range fields(&cfg) {
-		if src[f.key] == "" {
+		if _, inline := f.value.(secretInline); src[f.key] == "" && !inline {
 			t.Errorf("the example does not show %s", f.key)
 		}
 	}
@@ -38,6 +38,9 @@ func TestEveryNumberHasAKey(t *testing.T) {
 	reached := map[any]bool{}
 	for _, f := range fields(&cfg) {
 		reached[f.value] = true
+		if r, ok := f.value.(resetOffer); ok {
+			reached[r.offer] = true
+		}
 	}
 	v := reflect.ValueOf(&cfg.Policy).Elem()
 	for i := range v.NumField() {
@@ -221,19 +224,27 @@ func TestProblems(t *testing.T) {
 }
 
 // TestAllProblemsAtOnce wants every mistake named in one go, in the file's
-// order.
+// order, and none that only follows from another one.
 func TestAllProblemsAtOnce(t *testing.T) {
-	_, _, err := Parse("c.yaml", []byte("watch:\n  all: maybe\npolicy:\n  settle: 5\n  start_retrys: 3\nversion: one\n"))
-	var ps FileErrors
-	if !errors.As(err, &ps) {
-		t.Fatalf("got %v, want FileErrors", err)
-	}
-	var got []string
-	for _, p := range ps {
-		got = append(got, p.Key)
-	}
-	if d := cmp.Diff([]string{"watch.all", "policy.settle", "policy.start_retrys", "version"}, got); d != "" {
-		t.Error(d)
+	for text, want := range map[string][]string{
+		"watch:\n  all: maybe\npolicy:\n  settle: 5\n  start_retrys: 3\nversion: one\n": {"watch.all", "policy.settle", "policy.start_retrys", "version"},
+		"policy:\n  budget_min: 0\n  start_retrys: 3\nmetrics:\n  listen: nowhere\n":    {"policy.budget_min", "policy.start_retrys", "metrics.listen"},
+		// The base is over the cap only as long as the cap could not be read.
+		"policy:\n  backoff_base: 10m\n  backoff_cap: 1 hour\n":                {"policy.backoff_cap"},
+		"notify:\n  remind_max: many\n  routes:\n    - {channels: [nobody]}\n": {"notify.remind_max"},
+	} {
+		_, _, err := Parse("c.yaml", []byte(text))
+		var ps FileErrors
+		if !errors.As(err, &ps) {
+			t.Fatalf("%s: got %v, want FileErrors", text, err)
+		}
+		var got []string
+		for _, p := range ps {
+			got = append(got, p.Key)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s(-want +got):\n%s", text, d)
+		}
 	}
 }
 

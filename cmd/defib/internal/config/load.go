@@ -44,11 +44,10 @@ func Load(path string) (Config, Sources, error) {
 func Parse(name string, data []byte) (Config, Sources, error) {
 	l := &loader{name: name, cfg: Default(), lines: strings.Split(string(data), "\n"), at: map[string]*token.Token{}}
 	l.document(data)
-	if len(l.problems) == 0 {
-		l.validate()
-	}
+	l.validate()
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, func(a, b Problem) int { return a.Line - b.Line })
+		l.problems.hideSecrets()
 		return Config{}, nil, l.problems
 	}
 	src := Sources{}
@@ -155,16 +154,41 @@ func (l *loader) version(n ast.Node) {
 	}
 }
 
-// validate reports values that are right in form and wrong in meaning.
+// validate reports values that are right in form and wrong in meaning. What
+// may follow from a mistake of form, whose setting kept its default, is left
+// until that is mended.
 func (l *loader) validate() {
+	unread := map[string]bool{}
+	for _, p := range l.problems {
+		unread[p.Key] = true
+	}
+	for _, p := range slices.Concat(l.cfg.GPU.wrong(), l.cfg.Metrics.wrong(), l.cfg.Notify.wrong()) {
+		if !follows(p.Key, unread) {
+			l.problem(l.at[p.Key], p.Key, p.Text)
+		}
+	}
 	var joined interface{ Unwrap() []error }
 	if !errors.As(l.cfg.Policy.Validate(), &joined) {
 		return
 	}
 	for _, one := range joined.Unwrap() {
 		key, text, _ := strings.Cut(one.Error(), ": ")
+		if slices.ContainsFunc(strings.Fields(one.Error()), func(word string) bool { return unread["policy."+strings.Trim(word, ":,")] }) {
+			continue
+		}
 		l.problem(l.where(key, text), "policy."+key, text)
 	}
+}
+
+// follows reports whether what is wrong with a key may come from what could
+// not be read: of itself, or, since they refer to each other, of notify.
+func follows(key string, unread map[string]bool) bool {
+	for bad := range unread {
+		if bad == key || strings.HasPrefix(key, "notify.") && strings.HasPrefix(bad, "notify") {
+			return true
+		}
+	}
+	return false
 }
 
 // where finds the line to blame for a value: its own, else that of the other
@@ -206,6 +230,9 @@ func hint(key string, set map[string]any) string {
 	}
 	var near, far []string
 	for _, k := range slices.Sorted(maps.Keys(set)) {
+		if _, inline := set[k].(secretInline); inline {
+			continue
+		}
 		rest, here := strings.CutPrefix(k, prefix)
 		first, _, deeper := strings.Cut(rest, ".")
 		if here && !slices.Contains(near, first) {
@@ -220,8 +247,19 @@ func hint(key string, set map[string]any) string {
 			return "; it belongs under " + section + ":"
 		}
 	}
-	if s := suggest.Closest(name, near); s != "" {
-		return "; did you mean " + s + "?"
+	if text := meant(name, near); text != "" {
+		return text
+	}
+	if strings.HasSuffix(prefix, "].") {
+		return "; there are " + strings.Join(near, ", ")
 	}
 	return "; `defib config show` lists all"
+}
+
+// meant says which of the words was meant, if one is near enough.
+func meant(word string, words []string) string {
+	if s := suggest.Closest(word, words); s != "" {
+		return "; did you mean " + s + "?"
+	}
+	return ""
 }

@@ -2,8 +2,11 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/defib-dev/defib/watcher/mask"
 )
 
 // Problem is one thing wrong in the file, at a place in it.
@@ -13,6 +16,7 @@ type Problem struct {
 	Key       string
 	Text      string
 	source    string // the line itself
+	secret    bool   // the line may hold a secret, and is not shown
 }
 
 // String names the place, what is wrong, and shows the line.
@@ -27,7 +31,7 @@ func (p Problem) String() string {
 		b.WriteString(strings.Map(plain, clip(p.Key)) + ": ")
 	}
 	b.WriteString(p.Text)
-	if p.Line > 0 {
+	if p.Line > 0 && !p.secret {
 		b.WriteString(excerpt(p.Line, p.Col, p.source))
 	}
 	return b.String()
@@ -35,6 +39,27 @@ func (p Problem) String() string {
 
 // FileErrors is all that is wrong with one file, in the file's order.
 type FileErrors []Problem
+
+// hideSecrets keeps lines that may hold a secret out of the texts: people do
+// put it where it does not belong.
+func (p FileErrors) hideSecrets() {
+	masker, err := mask.New(nil)
+	for i, one := range p {
+		line := strings.Join(strings.Fields(strings.Map(plain, one.source)), " ")
+		p[i].secret = err != nil || strings.HasPrefix(one.Key, "notify.") || inlineSecret(line) || masker.Line(line) != line
+	}
+}
+
+// inlineSecret reports whether a line sets a key that sounds of a secret.
+func inlineSecret(line string) bool {
+	key, value, _ := strings.Cut(strings.ToLower(line), ":")
+	if strings.HasSuffix(key, "_file") || strings.HasSuffix(key, "_env") {
+		return false
+	}
+	return strings.TrimSpace(value) != "" && slices.ContainsFunc(
+		[]string{"token", "secret", "password", "url", "key", "webhook"}, func(w string) bool { return strings.Contains(key, w) }) ||
+		strings.Contains(value, "://")
+}
 
 // Error gives every problem, each with its place.
 func (p FileErrors) Error() string {

@@ -59,6 +59,7 @@ func Resolve(in Input) (Settings, error) {
 	if v, src := in.get("socket-group", nil); v != "" {
 		s.Config.API.Group, s.Sources["api.group"] = v, src
 	}
+	errs = append(errs, in.dropIns(&s))
 	s.Config.Policy.Sources = s.Sources.ofPolicy()
 	return s, errors.Join(errs...)
 }
@@ -70,6 +71,9 @@ func (s Sources) ofPolicy() map[string]string {
 		section, name, _ := strings.Cut(key, ".")
 		if section == "policy" || section == "watch" {
 			out[name] = source
+		}
+		if key == "gpu.reset" {
+			out["gpu_reset_offer"] = source
 		}
 	}
 	return out

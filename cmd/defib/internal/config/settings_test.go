@@ -148,7 +148,7 @@ func TestLogSettings(t *testing.T) {
 
 // TestShowIsLoadable prints settings and reads them again.
 func TestShowIsLoadable(t *testing.T) {
-	file := write(t, "policy: {backoff_cap: 90m, settle_boot: 1m30s, budget_min: 9}\nmask: [\"a\\\\d+\", 'b\"c']\napi: {group: '7'}\n")
+	file := write(t, "policy: {backoff_cap: 90m, settle_boot: 1m30s, budget_min: 9}\ngpu: {reset: ask, reset_command: ['a\"b', '{gpu}']}\nmask: [\"a\\\\d+\", 'b\"c']\napi: {group: '7'}\n")
 	s, err := Resolve(Input{Flags: map[string]string{"config": file, "observe": "true"}, Getenv: env()})
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,20 @@ func (l *loader) assign(key string, dst any, n ast.Node) {
 		text = assignString(dst, n)
 	case *[]string:
 		l.patterns(key, dst, n)
+	case resetOffer:
+		text = assignReset(dst, n)
+	case *choice:
+		text = assignChoice(dst, n)
+	case *words:
+		text = assignWords(dst, n)
+	case secretFile:
+		text = assignSecretFile(dst, n)
+	case secretEnv:
+		text = assignSecretEnv(dst, n)
+	case secretInline:
+		text = inlineText(dst.name)
+	case rowList:
+		l.rows(key, dst, n)
 	}
 	if text != "" {
 		l.problem(n.GetToken(), key, text)
