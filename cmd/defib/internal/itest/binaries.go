@@ -12,6 +12,8 @@ type Binaries struct {
 	Defib     string
 	Fakeinfer string
 	Root      string // of the module
+
+	standIn onceStandIn
 }
 
 // Build builds the programs into dir. DEFIB_BIN names a defib that is built
@@ -22,14 +24,17 @@ func Build(dir string) (*Binaries, error) {
 		return nil, err
 	}
 	b := &Binaries{Defib: os.Getenv("DEFIB_BIN"), Fakeinfer: filepath.Join(dir, "fakeinfer"), Root: root}
-	if err := compile(root, b.Fakeinfer, "./deploy/demo/fakeinfer"); err != nil {
+	if err := compile(root, b.Fakeinfer, "./deploy/demo/fakeinfer"); err != nil { // its image holds nothing else
 		return nil, err
 	}
 	if b.Defib != "" {
 		return b, nil
 	}
 	b.Defib = filepath.Join(dir, "defib")
-	return b, compile(root, b.Defib, "./cmd/defib")
+	if _, err := exec.LookPath("gcc"); err != nil { // the tests that need GPU support skip
+		return b, compile(root, b.Defib, "./cmd/defib")
+	}
+	return b, compile(root, b.Defib, "./cmd/defib", "CGO_ENABLED=1", "CGO_CFLAGS=-Wno-deprecated-declarations")
 }
 
 // moduleRoot finds the folder that holds go.mod, above the working one.
@@ -48,11 +53,11 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// compile makes a static binary: fakeinfer's image holds nothing else.
-func compile(root, out, pkg string) error {
+// compile makes a binary, a static one unless env says otherwise.
+func compile(root, out, pkg string, env ...string) error {
 	cmd := exec.Command("go", "build", "-o", out, pkg) //nolint:noctx // all tests wait for it
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
 	}

@@ -23,10 +23,13 @@ type Spec struct {
 	StopTimeout time.Duration // Docker's 10 s if zero
 	Memory      int64         // limit in bytes; none if zero
 	Mounts      []mount.Mount // beside the control folder
+	GPUs        string        // what NVIDIA_VISIBLE_DEVICES says; none if empty
+	BakedIn     bool          // … and says so in the image
 }
 
-// Check is a health check. Zero values are fast: each second, at most one
-// second, unhealthy after two failures, a minute to start.
+// Check is a health check. Zero values are fast, each second, unhealthy after
+// two failures, and patient, half a minute for one and two minutes to start:
+// what is told to fail says so at once, and what is well may take its time.
 type Check struct {
 	Command     []string // fakeinfer's if nil
 	Interval    time.Duration
@@ -46,8 +49,8 @@ func (c *Check) config() *container.HealthConfig {
 	return &container.HealthConfig{
 		Test:        append([]string{"CMD"}, command...),
 		Interval:    or(c.Interval, time.Second),
-		Timeout:     or(c.Timeout, time.Second),
-		StartPeriod: or(c.StartPeriod, time.Minute),
+		Timeout:     or(c.Timeout, 30*time.Second),
+		StartPeriod: or(c.StartPeriod, 2*time.Minute),
 		Retries:     or(c.Retries, 2),
 	}
 }
@@ -81,12 +84,12 @@ func (e *Engine) Run(t testing.TB, s Spec) *Container {
 // started does not count for it.
 func (c *Container) up(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(soon); ; time.Sleep(2 * time.Millisecond) {
 		if _, err := os.Stat(filepath.Join(c.ctl, "up-"+c.ID[:12])); err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s did not start within 20s", c.Name)
+			t.Fatalf("%s did not start within %v", c.Name, soon)
 		}
 	}
 }
@@ -95,7 +98,11 @@ func (c *Container) up(t testing.TB) {
 func (e *Engine) Create(t testing.TB, s Spec) *Container {
 	t.Helper()
 	image := or(s.Image, "fakeinfer:"+s.Name)
-	e.Image(t, image)
+	if s.BakedIn {
+		e.Image(t, image, "NVIDIA_VISIBLE_DEVICES="+s.GPUs)
+	} else {
+		e.Image(t, image)
+	}
 	c := &Container{Name: s.Name, ctl: filepath.Join(e.dir, "ctl-"+s.Name), e: e}
 	if err := os.MkdirAll(c.ctl, 0o755); err != nil {
 		t.Fatal(err)
@@ -117,6 +124,12 @@ func (e *Engine) Create(t testing.TB, s Spec) *Container {
 		RestartPolicy: container.RestartPolicy{Name: s.Restart},
 		Resources:     container.Resources{Memory: s.Memory, MemorySwap: s.Memory},
 		Mounts:        append([]mount.Mount{{Type: mount.TypeBind, Source: c.ctl, Target: "/ctl"}}, s.Mounts...),
+	}
+	if s.GPUs != "" {
+		host.Runtime = "nvidia"
+	}
+	if s.GPUs != "" && !s.BakedIn {
+		config.Env = append(config.Env, "NVIDIA_VISIBLE_DEVICES="+s.GPUs)
 	}
 	made, err := e.Client.ContainerCreate(t.Context(), config, host, nil, nil, s.Name)
 	if err != nil {

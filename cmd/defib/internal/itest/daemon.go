@@ -25,7 +25,10 @@ type Options struct {
 	Host     string
 	Args     []string          // further flags
 	Policy   map[string]string // settings under policy:, over those of Fast
-	StateDir string            // a new one if empty
+	GPU      map[string]string // settings under gpu:; see [GPUs.Options]
+	Notify   string            // the lines of the section notify, its name included
+	Env      []string
+	StateDir string // a new one if empty
 }
 
 // Fast is the configuration that tests run with: the same rules with shorter
@@ -47,6 +50,7 @@ type Daemon struct {
 
 	binary string
 	args   []string
+	env    []string
 	mu     sync.Mutex
 	out    bytes.Buffer // all it wrote, of all its runs
 	proc   *process
@@ -69,10 +73,10 @@ func Launch(t testing.TB, b *Binaries, o Options) *Daemon {
 		dir = shortDir(t)
 	}
 	config := filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(config, []byte(yaml(o.Policy)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(yaml(o)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := &Daemon{StateDir: dir, Socket: filepath.Join(dir, "defib.sock"), binary: b.Defib}
+	d := &Daemon{StateDir: dir, Socket: filepath.Join(dir, "defib.sock"), binary: b.Defib, env: o.Env}
 	d.Client = api.NewClient(d.Socket)
 	d.args = append([]string{
 		"run", "--host", o.Host, "--state-dir", dir, "--config", config, "--log-format", "json", "--log-level", "debug",
@@ -95,11 +99,18 @@ func Launch(t testing.TB, b *Binaries, o Options) *Daemon {
 	return d
 }
 
-func yaml(over map[string]string) string {
+func yaml(o Options) string {
 	settings := Fast()
-	maps.Copy(settings, over)
+	maps.Copy(settings, o.Policy)
+	return "version: 1\n" + section("policy", settings) + section("gpu", o.GPU) + o.Notify
+}
+
+func section(name string, settings map[string]string) string {
+	if len(settings) == 0 {
+		return ""
+	}
 	var b strings.Builder
-	b.WriteString("version: 1\npolicy:\n")
+	b.WriteString(name + ":\n")
 	for _, k := range slices.Sorted(maps.Keys(settings)) {
 		fmt.Fprintf(&b, "  %s: %s\n", k, settings[k])
 	}
@@ -110,7 +121,7 @@ func yaml(over map[string]string) string {
 func (d *Daemon) Again(t testing.TB) {
 	t.Helper()
 	cmd := exec.Command(d.binary, d.args...) //nolint:noctx // the test ends it by a signal
-	cmd.Env = cleanEnv()
+	cmd.Env = append(cleanEnv(), d.env...)
 	cmd.Stdout, cmd.Stderr = d, d
 	d.Opened = time.Now()
 	p, err := follow(cmd)
@@ -186,21 +197,21 @@ func (d *Daemon) Ended(t testing.TB, within time.Duration) int {
 func (d *Daemon) Runs() bool { return d.proc.runs() }
 
 func (d *Daemon) end(sig syscall.Signal) (int, error) {
-	err := d.proc.end(sig, 15*time.Second)
+	err := d.proc.end(sig, soon)
 	return d.proc.cmd.ProcessState.ExitCode(), err
 }
 
 // Ready waits until it has looked at every container.
 func (d *Daemon) Ready(t testing.TB) {
 	t.Helper()
-	d.Until(t, 20*time.Second, "defib is in step with the engine", func(s api.Status) bool {
+	d.Until(t, soon, "defib is in step with the engine", func(s api.Status) bool {
 		return s.Host.Connected && s.Host.Synced
 	})
 }
 
 // asking bounds one question to a daemon, so that none hangs a test.
 func asking(t testing.TB) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(t.Context(), 10*time.Second)
+	return context.WithTimeout(t.Context(), soon)
 }
 
 // Status is what `defib status` shows.
@@ -294,14 +305,40 @@ func (d *Daemon) UntilClosed(t testing.TB, within time.Duration, name string) po
 	return last
 }
 
+// UntilDecided waits until something has been decided that is as it should be,
+// and returns it.
+func (d *Daemon) UntilDecided(t testing.TB, within time.Duration, what string, is func(policy.Decision) bool) policy.Decision {
+	t.Helper()
+	var found policy.Decision
+	d.Until(t, within, "it is decided: "+what, func(api.Status) bool {
+		all := d.Decisions(t)
+		i := slices.IndexFunc(all, is)
+		if i >= 0 {
+			found = all[i]
+		}
+		return i >= 0
+	})
+	return found
+}
+
 // Decisions returns what was decided, oldest first.
 func (d *Daemon) Decisions(t testing.TB) []policy.Decision {
 	t.Helper()
 	var out []policy.Decision
+	for _, l := range d.Lines(t) {
+		out = append(out, l.Decisions...)
+	}
+	return out
+}
+
+// Lines returns the event log: what was learned, and what was decided on it.
+func (d *Daemon) Lines(t testing.TB) []api.Line {
+	t.Helper()
+	var out []api.Line
 	ctx, cancel := asking(t)
 	defer cancel()
 	err := d.Client.Events(ctx, time.Time{}, "", false, func(l api.Line) error {
-		out = append(out, l.Decisions...)
+		out = append(out, l)
 		return nil
 	})
 	if err != nil {
@@ -332,7 +369,13 @@ func (d *Daemon) Order(t testing.TB, c policy.Command) api.Answer {
 // and its exit code.
 func (d *Daemon) CLI(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	ctx, cancel := asking(t)
+	return d.CLIWithin(t, soon, args...)
+}
+
+// CLIWithin is CLI for what takes long.
+func (d *Daemon) CLIWithin(t testing.TB, within time.Duration, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, d.binary, append(args, "--socket", d.Socket)...)
 	cmd.Env = cleanEnv()

@@ -36,4 +36,32 @@
 //	labels without sense; hostile text; a socket without permission;  TestLabelsWithoutSense, TestHostileText,
 //	    an engine too old; a full disk under the journal              TestNoPermission, TestEngineTooOld, TestFullDisk
 //	the commands of the README                                        TestReadme
+//
+// Those who are told are pretended, too ([Inbox]): each is an HTTP service of
+// the test that keeps what it gets.
+//
+//	a crash loop, its end by a page, and the recovery are one message TestNotify/life
+//	    with a thread; the webhook's signature; the heartbeat; no secret
+//	    of a container or of ours in any message, log, command or file
+//	notify test and queue; ack; silence add, ls and rm                TestNotify/commands
+//	50 die together: at most three messages                           TestStorm
+//	a service that never answers delays no repair and no other        TestNotify/deaf
+//	kill -9 between a message and its record: told twice at most,     TestNotify/killed
+//	    and how it ended
+//
+// The GPUs are pretended: a library in place of the driver's, a pipe in place
+// of the kernel log, and a runtime named nvidia that is the usual one ([GPUs]).
+// The processes on them are real ones of the containers.
+//
+//	Xid 31 and the process ends, the check fails, or neither;         TestGPUFaults
+//	    Xid 94; memory that is not freed; access to the GPU lost
+//	Xid 79; one from before the start; gpus, status, describe and     TestGPULost
+//	    explain then
+//	the driver asks for a reset; all GPUs out of the image;           TestGPUHeld
+//	    two containers of two GPUs that share one
+//	no recovery action and gpus release; no library; a driver that    TestGPUDriver
+//	    hangs; driver and library differ; the probe is killed
+//	gpus reset: works; in use; the command fails or is missing; the   TestGPUReset
+//	    GPU is no better
+//	from the line of a fault to the record and to the restart         BenchmarkGPUFault
 package itest

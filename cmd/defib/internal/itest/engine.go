@@ -56,8 +56,9 @@ func program(name string) (string, error) {
 type Engine struct {
 	Client *client.Client
 	dir    string
+	b      *Binaries
 	built  map[string]bool // images, by reference
-	fake   string          // the fakeinfer binary
+	spare  int             // those loaded beforehand that were taken
 
 	// containerd runs beside it, as it does on a real host: an engine that is
 	// killed leaves it, and with it the containers, running.
@@ -69,7 +70,7 @@ type Engine struct {
 func NewEngine(t testing.TB, b *Binaries) *Engine {
 	t.Helper()
 	RequireEngine(t)
-	e := &Engine{dir: shortDir(t), built: map[string]bool{}, fake: b.Fakeinfer}
+	e := &Engine{dir: shortDir(t), b: b, built: map[string]bool{}}
 	var err error
 	if e.Client, err = client.NewClientWithOpts(client.WithHost(e.Host()), client.WithAPIVersionNegotiation()); err != nil {
 		t.Fatal(err)
@@ -125,8 +126,9 @@ func (e *Engine) startContainerd() (*process, error) {
 }
 
 func (e *Engine) start() error {
-	// A file of its own keeps the machine's daemon.json out of it.
-	if err := os.WriteFile(e.path("daemon.json"), []byte("{}"), 0o600); err != nil {
+	// A file of its own keeps the machine's daemon.json out of it. The runtime
+	// that gives containers GPUs is the usual one under another name.
+	if err := os.WriteFile(e.path("daemon.json"), []byte(`{"runtimes": {"nvidia": {"path": "runc"}}}`), 0o600); err != nil {
 		return err
 	}
 	var err error
@@ -141,7 +143,7 @@ func (e *Engine) start() error {
 
 // answers waits until the engine answers.
 func (e *Engine) answers() error {
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(2 * soon)
 	for {
 		_, err := e.Client.Ping(context.Background())
 		if err == nil {
@@ -180,7 +182,7 @@ func (e *Engine) end(sig syscall.Signal) error {
 	}
 	p := e.dockerd
 	e.dockerd = nil
-	return p.end(sig, 90*time.Second)
+	return p.end(sig, 2*soon)
 }
 
 // remove takes the engine away with everything in it.
@@ -200,7 +202,7 @@ func (e *Engine) remove(t testing.TB) {
 	if err := e.end(syscall.SIGTERM); err != nil {
 		t.Errorf("stop the engine: %v", err)
 	}
-	if err := e.containerd.end(syscall.SIGTERM, 30*time.Second); err != nil {
+	if err := e.containerd.end(syscall.SIGTERM, soon); err != nil {
 		t.Errorf("stop containerd: %v", err)
 	}
 	e.unmount(t)
@@ -226,7 +228,7 @@ func (e *Engine) unmount(t testing.TB) {
 }
 
 func (e *Engine) removeContainers() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*soon)
 	defer cancel()
 	list, err := e.Client.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {

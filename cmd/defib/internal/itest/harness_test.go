@@ -10,7 +10,7 @@ import (
 func TestFakeinferFailsAsTold(t *testing.T) {
 	t.Parallel()
 	e, r, _ := rig(t)
-	check := &Check{}
+	check := &Check{Timeout: 5 * time.Second} // one of them runs out of it
 	told := map[string]string{"crash": "3", "exit": "", "oom": ""}
 	want := map[string]string{"crash": "3", "exit": "0", "oom": "137"}
 	for name, arg := range told {
@@ -30,7 +30,8 @@ func TestFakeinferFailsAsTold(t *testing.T) {
 		c.Tell(t, "recover", "")
 		r.Wait(t, soon, name, "health_status: healthy", 2)
 	}
-	deaf := e.Run(t, Spec{Name: "deaf", Image: "fakeinfer:one", StopTimeout: time.Second})
+	deaf := e.Run(t, Spec{Name: "deaf", Image: "fakeinfer:one", Check: check, StopTimeout: time.Second})
+	r.Wait(t, soon, "deaf", "health_status: healthy", 1) // only then it has heard that it is to be deaf
 	deaf.Tell(t, "deaf", "")
 	deaf.Stop(t)
 	if died := r.Wait(t, soon, "deaf", "die", 1); died.Attr["exitCode"] != "137" {

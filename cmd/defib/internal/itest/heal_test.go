@@ -27,7 +27,7 @@ func TestHeals(t *testing.T) {
 	}{
 		{"crash", Spec{}, "crash", "3", policy.VerbStart, "exited", "exited with 3", startedOnce},
 		{"unhealthy", Spec{Check: &Check{}}, "unhealthy", "", policy.VerbRestart, "unhealthy", "told to be unhealthy", restartedOnce},
-		{"probe times out", Spec{Check: &Check{}}, "hang", "", policy.VerbRestart, "unhealthy", "ran out of time", restartedOnce},
+		{"probe times out", Spec{Check: &Check{Timeout: 5 * time.Second}}, "hang", "", policy.VerbRestart, "unhealthy", "ran out of time", restartedOnce},
 		{"server exits 0", Spec{Check: &Check{}}, "exit", "", policy.VerbStart, "exited", "exited with 0", startedOnce},
 		{"out of memory", Spec{Memory: 48 << 20}, "oom", "", policy.VerbStart, "oom", "memory", map[string]int{"start": 2, "die": 1}},
 	}
@@ -192,11 +192,14 @@ func TestCrashLoop(t *testing.T) {
 			tt.spec.Name, tt.spec.Env = "web", []string{"FAKE_STICKY=1"}
 			c := e.Run(t, tt.spec)
 			d := Start(t, b, Options{Host: e.Host(), Policy: map[string]string{
-				"start_retries": "2", "fatal_retry": "4s", "useful_min": "1s",
+				"start_retries": "2", "fatal_retry": "15s", "useful_min": "1s",
 			}})
+			var up time.Time // as defib saw it, which counts
 			d.Until(t, soon, "web has been useful", func(s api.Status) bool {
-				u := Unit(s, "web")
-				return u.State == policy.Running && s.At.Sub(u.Since) > 1100*time.Millisecond
+				if up.IsZero() && Unit(s, "web").State == policy.Running {
+					up = s.At
+				}
+				return !up.IsZero() && s.At.Sub(up) > 1100*time.Millisecond
 			})
 			c.Tell(t, "crash", "1")
 			u := d.UntilState(t, 2*soon, "web", policy.Fatal)
@@ -237,7 +240,7 @@ func TestStartFails(t *testing.T) {
 	c.Tell(t, "crash", "1")
 	// The engine says nothing of a start that failed: the next look at all of
 	// them, every 30 s, finds it.
-	d.Until(t, 45*time.Second, "two starts have failed, and why is said", func(s api.Status) bool {
+	d.Until(t, 2*soon, "two starts have failed, and why is said", func(s api.Status) bool {
 		u := Unit(s, "web")
 		return u.State == policy.Backoff && u.Restarts24h >= 2 && strings.Contains(u.Reason, "could not start it")
 	})
@@ -279,7 +282,7 @@ func TestFlappingBelowTheThreshold(t *testing.T) {
 	c := e.Run(t, Spec{Name: "web", Check: &Check{Retries: 4}})
 	d := Start(t, b, Options{Host: e.Host()})
 	d.UntilState(t, soon, "web", policy.Running)
-	c.Tell(t, "flap", "1500ms")
+	c.Tell(t, "flap", "3")
 	r.Until(t, 2*soon, "ten checks of a flapping web", func(seen []Event) bool {
 		checks := 0
 		for _, ev := range seen {

@@ -51,7 +51,7 @@ func TestEngineEnds(t *testing.T) {
 				e.Run(t, Spec{Name: name, Restart: container.RestartPolicyMode(restart)})
 			}
 			human := e.Run(t, Spec{Name: "human", Restart: "unless-stopped"})
-			d := Start(t, b, Options{Host: e.Host(), Policy: map[string]string{"confirm_stop": "5s"}})
+			d := Start(t, b, Options{Host: e.Host(), Policy: map[string]string{"confirm_stop": "15s"}})
 			d.Until(t, soon, "all are up", func(s api.Status) bool { return inState(s, policy.Running) == 4 })
 			human.Stop(t)
 			d.Until(t, soon, "the stop counts as a human's", func(s api.Status) bool { return Unit(s, "human").Rule == "wanted_down" })
@@ -121,11 +121,11 @@ func TestSilentConnections(t *testing.T) {
 	}
 	c.Tell(t, "crash", "3")
 	died := r.Wait(t, soon, "web", "die", 1)
-	back := r.Wait(t, 60*time.Second, "web", "start", 2)
+	back := r.Wait(t, 2*soon, "web", "start", 2)
 	took := back.At.Sub(died.At)
 	t.Logf("found after %v", took.Round(time.Millisecond))
-	if took > 45*time.Second {
-		t.Errorf("found after %v, want 45s at most", took)
+	if took > soon { // what a busy machine adds is on top
+		t.Errorf("found after %v, want about 35s and never more than 45s on a machine that does nothing else", took)
 	}
 	d.UntilState(t, soon, "web", policy.Running)
 	wantCounts(t, r, "web", startedOnce)

@@ -4,10 +4,16 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
 )
+
+// soon bounds what happens at once on a machine that does nothing else. It is
+// long, since many engines share two cores here with whatever else runs there;
+// it is only waited for in full by a test that fails.
+const soon = time.Minute
 
 // process is a program that runs beside the test.
 type process struct {
@@ -36,17 +42,29 @@ func follow(cmd *exec.Cmd) (*process, error) { return followAs(cmd, nil) }
 
 // followAs is follow as another user.
 func followAs(cmd *exec.Cmd, who *syscall.Credential) (*process, error) {
-	// Ctrl-C at the terminal is for the test, which then ends its processes.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: who}
-	if err := cmd.Start(); err != nil {
+	// Ctrl-C at the terminal is for the test, which then ends its processes. A
+	// test that is killed, or runs out of time, takes them along.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: who, Pdeathsig: syscall.SIGKILL}
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error)
+	go p.tend(started) // waited for by end
+	if err := <-started; err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	go func() { // waited for by end
-		_ = cmd.Wait() // read from cmd.ProcessState
-		close(p.done)
-	}()
 	return p, nil
+}
+
+// tend keeps its thread for as long as the process lives: the kernel takes the
+// end of the thread that started a process for that of its parent.
+func (p *process) tend(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(p.done)
+	err := p.cmd.Start()
+	started <- err
+	if err == nil {
+		_ = p.cmd.Wait() // read from cmd.ProcessState
+	}
 }
 
 // runs reports whether the process is there.

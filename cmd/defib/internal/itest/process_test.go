@@ -75,14 +75,15 @@ func TestKilledDuringTheAct(t *testing.T) {
 }
 
 // SIGTERM ends an idle defib at once, and none of its containers.
-func TestSigterm(t *testing.T) { // not beside other tests: it measures
+func TestSigterm(t *testing.T) { // not beside other tests: its time is printed
 	e, r, b := rig(t)
 	e.Run(t, Spec{Name: "web"})
 	d := Start(t, b, Options{Host: e.Host()})
 	d.UntilState(t, soon, "web", policy.Running)
 	code, took := d.Stop(t)
-	if code != 0 || took > time.Second {
-		t.Errorf("got exit code %d after %v; want 0 within 1s", code, took)
+	t.Logf("it ended after %v", took.Round(time.Millisecond))
+	if code != 0 || took > 5*time.Second { // less than any wait that a fault would add
+		t.Errorf("got exit code %d after %v; want 0 within 1s on a machine that does nothing else", code, took)
 	}
 	wantCounts(t, r, "web", untouched)
 }
