@@ -1,5 +1,7 @@
-# Nothing but the binary, which `make image` builds first; no image is pulled.
-FROM scratch
+# The binary, which `make image` builds first, on a base that has glibc: NVIDIA's driver library needs
+# it. For a binary of `make build-nogpu`, BASE=scratch will do.
+ARG BASE=gcr.io/distroless/base-debian12
+FROM ${BASE}
 LABEL org.opencontainers.image.title="defib" \
       org.opencontainers.image.description="Keeps the containers of one Docker host alive" \
       org.opencontainers.image.source="https://github.com/defib-dev/defib" \

@@ -18,8 +18,10 @@ type control struct {
 	sticky bool
 	exit   chan int // an exit code, once told
 
-	mu   sync.Mutex
-	told map[string]order // over HTTP
+	mu    sync.Mutex
+	flaps int                  // checks since the first that found it flapping by their number
+	told  map[string]order     // over HTTP
+	begun map[string]time.Time // the newest of those that are carried out once
 }
 
 // order is a name that was told, with its argument.
@@ -29,7 +31,10 @@ type order struct {
 }
 
 func newControl(dir string, since time.Time, sticky bool) *control {
-	return &control{dir: dir, since: since, sticky: sticky, exit: make(chan int, 1), told: map[string]order{}}
+	return &control{
+		dir: dir, since: since, sticky: sticky, exit: make(chan int, 1),
+		told: map[string]order{}, begun: map[string]time.Time{},
+	}
 }
 
 // tell takes an order as if a file had been written now.
@@ -80,18 +85,30 @@ func (c *control) healthy(now time.Time) (bool, string) {
 	if !ok {
 		return true, ""
 	}
-	period, err := time.ParseDuration(flap.arg)
-	if err != nil || period <= 0 {
-		period = 2 * time.Second
-	}
-	if now.Sub(flap.at)/period%2 == 0 {
+	if c.ill(flap, now) {
 		return false, "flapping"
 	}
 	return true, ""
 }
 
-// act carries out the orders that end the process.
+// ill reports whether a flapping server is in one of its ill turns.
+func (c *control) ill(flap order, now time.Time) bool {
+	if turn := number(flap.arg, 0); turn > 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.flaps++
+		return (c.flaps-1)/turn%2 == 0
+	}
+	period, err := time.ParseDuration(flap.arg)
+	if err != nil || period <= 0 {
+		period = 2 * time.Second
+	}
+	return now.Sub(flap.at)/period%2 == 0
+}
+
+// act carries out the orders that begin something or end the process.
 func (c *control) act() {
+	c.begin()
 	if o, ok := c.find("oom"); ok {
 		go c.end(takeMemory(number(o.arg, 512)))
 	}

@@ -107,6 +107,18 @@ func TestFlap(t *testing.T) {
 	}
 }
 
+func TestFlapByChecks(t *testing.T) {
+	began := time.Now()
+	dir := t.TempDir()
+	tell(t, dir, "flap", "2", began.Add(time.Second))
+	ctl := newControl(dir, began, false)
+	for i, want := range []bool{false, false, true, true, false} {
+		if got, _ := ctl.healthy(began); got != want {
+			t.Errorf("check %d: got %v, want %v", i+1, got, want)
+		}
+	}
+}
+
 func TestControlOverHTTP(t *testing.T) {
 	ctl, url := start(t, "", time.Now(), false)
 	for _, step := range []struct {
@@ -181,5 +193,23 @@ func TestFailStart(t *testing.T) {
 	tell(t, dir, "fail-start", "7\n", time.Now())
 	if code, failed := failStart(dir); !failed || code != 7 {
 		t.Errorf("with the file: got %d, %v", code, failed)
+	}
+}
+
+// What begins something begins it once, however often the folder changes.
+func TestOrdersCarriedOutOnce(t *testing.T) {
+	dir, began := t.TempDir(), time.Now()
+	ctl := newControl(dir, began, false)
+	if o, ok := ctl.once("say"); ok {
+		t.Errorf("nothing was told: got %v", o)
+	}
+	for i, text := range []string{"first", "second"} {
+		tell(t, dir, "say", text, began.Add(time.Duration(i+1)*time.Second))
+		if o, ok := ctl.once("say"); !ok || o.arg != text {
+			t.Errorf("told %q: got %q, %v", text, o.arg, ok)
+		}
+		if o, ok := ctl.once("say"); ok {
+			t.Errorf("%q was carried out before: got %v", text, o)
+		}
 	}
 }

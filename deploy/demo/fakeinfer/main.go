@@ -4,6 +4,7 @@
 //
 //	fakeinfer          serve; the container's main process
 //	fakeinfer health   ask the server on loopback; the image's HEALTHCHECK
+//	fakeinfer worker   do nothing until a signal ends it
 //
 // It serves
 //
@@ -22,8 +23,10 @@
 //	deaf              ignore SIGTERM from now on
 //	unhealthy [TEXT]  /health answers 503, with TEXT
 //	hang              accept requests and never answer; the check runs out of time
-//	flap [PERIOD]     turn unhealthy and healthy in turns of PERIOD (2s)
+//	flap [PERIOD|N]   turn unhealthy and healthy in turns of PERIOD (2s), or of N checks
 //	recover           end unhealthy, hang, flap and deaf
+//	worker [NAME]     start a child, a worker of that name, and carry on when it ends
+//	say TEXT          write TEXT to the log
 //
 // A name is told by POST /control/NAME, or, for a container without a network,
 // by a file NAME in the folder FAKE_CTL whose content is the argument. Several
@@ -72,6 +75,9 @@ const startsFile = "/fakeinfer-starts"
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "health" {
 		os.Exit(health(context.Background(), env("FAKE_ADDR", ":8000"), os.Stdout))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "worker" {
+		os.Exit(work())
 	}
 	os.Exit(serve(slog.New(slog.NewTextHandler(os.Stdout, nil))))
 }

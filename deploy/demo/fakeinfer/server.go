@@ -174,7 +174,7 @@ func (s *server) control(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch name := r.PathValue("name"); name {
-	case "crash", "exit", "oom", "deaf", "unhealthy", "hang", "flap", "recover":
+	case "crash", "exit", "oom", "deaf", "unhealthy", "hang", "flap", "recover", "worker", "say":
 		s.ctl.tell(name, strings.TrimSpace(string(arg)))
 		fmt.Fprintln(w, "ok")
 	default:
