@@ -43,7 +43,7 @@ const (
 // givesUp is a policy under which a crash loop ends soon, but not before
 // people can have been told that it began.
 func givesUp() map[string]string {
-	return map[string]string{"start_retries": "1", "backoff_base": "2s", "fatal_retry": "6s", "panic_window": "1ms"}
+	return map[string]string{"start_retries": "2", "backoff_base": "2s", "fatal_retry": "6s", "panic_window": "1ms"}
 }
 
 // A container that crashes until it is given up, and comes back, is one message
