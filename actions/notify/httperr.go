@@ -116,7 +116,7 @@ func redact(err error, secrets ...string) error {
 
 // redactText is redact for words, such as the body of an answer.
 func redactText(s string, secrets ...string) string {
-	s = redactURLs(redactSecrets(strings.ToValidUTF8(s, "�"), secrets))
+	s = redactURLs(strings.ToValidUTF8(redactSecrets(s, secrets), "�"))
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
 		return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
 	}), " ")
