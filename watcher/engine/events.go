@@ -54,9 +54,10 @@ func (s *session) meet(m events.Message) (c *tracked, was string) {
 	id, labels := m.Actor.ID, m.Actor.Attributes // the labels and a little more
 	c, name := s.known[id], labels["name"]
 	if c == nil {
-		if _, gone := s.gone[id]; gone {
-			return nil, ""
+		if _, gone := s.gone[id]; gone && m.Action != events.ActionCreate && m.Action != events.ActionStart {
+			return nil, "" // what is created or started has been called gone too early
 		}
+		delete(s.gone, id)
 		if c = s.add(id, name, labels); m.Action == events.ActionCreate {
 			c.hide(labels)
 		}

@@ -32,7 +32,7 @@ func (s *session) compare(l listed) {
 	engineNow := s.clock.engine(l.sent)
 	for _, sum := range l.containers {
 		listed[sum.ID] = true
-		if k := s.track(sum); k != nil && k.watched && k.event.Before(l.sent) && k.differs(sum, engineNow) {
+		if k := s.track(sum, l.sent); k != nil && k.watched && k.event.Before(l.sent) && k.differs(sum, engineNow) {
 			s.pool.add(sum.ID, false)
 		}
 	}
@@ -49,8 +49,9 @@ func (s *session) compare(l listed) {
 	maps.DeleteFunc(s.gone, func(_ string, at time.Time) bool { return at.Before(l.sent.Add(-s.o.Relist)) })
 }
 
-// track finds or takes up a list entry; nil for one that is gone since.
-func (s *session) track(sum container.Summary) *tracked {
+// track finds or takes up an entry of the list that was asked for at sent; nil
+// for one that is gone since.
+func (s *session) track(sum container.Summary, sent time.Time) *tracked {
 	k := s.known[sum.ID]
 	switch {
 	case k != nil:
@@ -61,9 +62,10 @@ func (s *session) track(sum container.Summary) *tracked {
 			s.verdict(k, sum.Labels)
 		}
 	default:
-		if _, gone := s.gone[sum.ID]; gone {
+		if at, gone := s.gone[sum.ID]; gone && !sent.After(at) {
 			return nil
 		}
+		delete(s.gone, sum.ID)
 		k = s.add(sum.ID, nameOf(sum), sum.Labels)
 	}
 	k.hide(sum.Labels)

@@ -245,6 +245,30 @@ func TestGone(t *testing.T) {
 	})
 }
 
+// An engine that is asked for a container while it makes it may not know it yet.
+func TestCalledGoneTooEarly(t *testing.T) {
+	for _, byEvent := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t)
+			w := watch(t, f.engine(Options{}))
+			w.take()
+			web := f.run("web")
+			path := "/containers/" + web + "/json"
+			f.refuse[path] = "404 x"
+			f.publish(web, events.ActionCreate, "name", "web", "defib.enable", "true")
+			w.want("create web", "destroy web replayed (the engine does not know it any more)")
+			delete(f.refuse, path)
+			if byEvent {
+				f.publish(web, events.ActionStart, "name", "web", "defib.enable", "true")
+				w.want("start web", "observed web running healthy")
+				return
+			}
+			time.Sleep(31 * time.Second)
+			w.want("observed web running healthy")
+		})
+	}
+}
+
 func TestHungInspectDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
