@@ -130,27 +130,39 @@ func (m *Machine) heldGPUs() []string {
 // releaseGPU is an operator's word that a GPU is well: it is not held again for
 // the same.
 func (m *Machine) releaseGPU(c *Command) {
-	target := ""
-	if g := m.findGPU(c.GPU); g != nil {
-		target = g.UUID
-	} else if c.GPU == allGPUs {
-		target = allGPUs
+	if c.GPU == allGPUs {
+		targets := m.heldGPUs()
+		if len(targets) == 0 {
+			m.say("refused", "no GPU is held; `defib gpus` lists them")
+		}
+		for _, target := range targets {
+			m.releaseHolds(c, target)
+		}
+		return
 	}
-	holds := m.gpuHolds(target)
+	g := m.findGPU(c.GPU)
 	switch {
-	case target == "":
+	case g == nil:
 		m.say("refused", fmt.Sprintf("there is no GPU %s; `defib gpus` lists them", clip(c.GPU)))
-		return
-	case len(holds) == 0 && len(m.gpuHolds(allGPUs)) > 0:
-		m.say("refused", "there is no hold on "+m.gpuTitle(target)+" alone; what holds it concerns every GPU, and `defib gpus release all` releases that")
-		return
-	case len(holds) == 0:
-		m.say("refused", "there is no hold on "+m.gpuTitle(target)+"; `defib gpus` shows the holds")
-		return
+	case len(m.gpuHolds(g.UUID)) > 0:
+		m.releaseHolds(c, g.UUID)
+	case len(m.gpuHolds(allGPUs)) > 0:
+		m.say("refused", "there is no hold on "+m.gpuTitle(g.UUID)+" alone; what holds it concerns every GPU, and `defib gpus release all` releases that")
+	default:
+		m.say("refused", "there is no hold on "+m.gpuTitle(g.UUID)+"; `defib gpus` shows the holds")
 	}
+}
+
+// releaseHolds ends all that holds one GPU, which is said once.
+func (m *Machine) releaseHolds(c *Command, target string) {
 	m.told(target).Paged = time.Time{} // what comes now is new
-	for _, h := range holds {
+	holds := m.gpuHolds(target)
+	for i, h := range holds {
 		m.waive(target, append(slices.Clone(m.told(target).Waived), h.Judgement.Rule)...)
+		if i < len(holds)-1 {
+			m.clearHold(h)
+			continue
+		}
 		m.freeGPU(target, h.Part, "released", ordered(c)+": "+m.gpuTitle(target)+" is used again")
 	}
 }
