@@ -177,8 +177,10 @@ func (a *app) notices(w io.Writer, st api.Status, o statusOptions) {
 	if st.Observe {
 		say("Observe mode: defib says what it would do, and does nothing. `defib events` shows it.")
 	}
-	for _, hold := range h.Holds {
-		say("Held: %s.", strings.TrimSuffix(hold.Why, "."))
+	for i, hold := range h.Holds {
+		if !slices.ContainsFunc(h.Holds[:i], func(h policy.Hold) bool { return h.Why == hold.Why }) { // a GPU may be held twice, for one thing
+			say("Held: %s.", strings.TrimSuffix(hold.Why, "."))
+		}
 	}
 	for _, p := range h.Panics {
 		text := "one is repaired first, to see whether that helps"

@@ -106,16 +106,36 @@ func codeWord(e *policy.Exit) string {
 
 // nextWord is the next step with its time: restart in 24s.
 func nextWord(now time.Time, u policy.Status) string {
-	if u.Next == "" {
+	next := u.Next
+	switch next {
+	case "":
 		return "-"
+	case "the hold is cleared":
+		next = "repair " + holdOver(policy.HoldReason(u.Detail))
+	case "half-open retry":
+		next = "tried once more"
 	}
 	if u.NextAt.IsZero() {
-		return u.Next
+		return next
 	}
 	if left := u.NextAt.Sub(now); left >= time.Second {
-		return u.Next + " in " + span(left.Truncate(time.Second))
+		return next + " in " + span(left.Truncate(time.Second))
 	}
-	return u.Next + " now"
+	return next + " now"
+}
+
+// holdOver says what a held container waits for.
+func holdOver(reason policy.HoldReason) string {
+	switch reason {
+	case policy.HoldOperator:
+		return "once released"
+	case policy.HoldGPU:
+		return "once its GPU is well"
+	case policy.HoldPanic:
+		return "after the first one"
+	default:
+		return "once the hold ends"
+	}
 }
 
 // well reports whether a unit needs no attention: it runs and is ready, is on

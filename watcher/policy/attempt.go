@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/defib-dev/defib/gpu"
@@ -240,6 +241,7 @@ func (m *Machine) outcome(ev Event) {
 	m.keepEvidence(u, ev.Outcome.Evidence)
 	if op.Outcome == OutcomeFailed || op.Outcome == OutcomeStuck {
 		m.note(u, string(op.Verb)+"_failed", fmt.Sprintf("the %s did not work: %s", op.Verb, op.Text))
+		u.Run.NoStart = strings.TrimPrefix(op.Text, fmt.Sprintf("%s %s: ", op.Verb, u.Name))
 	}
 	if op.Outcome == OutcomeStuck {
 		m.stuck(u)

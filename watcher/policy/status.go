@@ -137,7 +137,7 @@ func (m *Machine) whyNot(u *unit) []string {
 	}
 	n := len(why)
 	for _, h := range m.host.Holds {
-		if covers(h, u) {
+		if covers(h, u) && !slices.Contains(why, h.Why) { // a GPU may be held twice, for one thing
 			why = append(why, h.Why)
 		}
 	}
@@ -158,7 +158,7 @@ func (m *Machine) next(u *unit) (string, time.Time) {
 	case Running, Paused:
 		return "watching", time.Time{}
 	case Starting:
-		return "must be ready", u.wake
+		return "must be ready", m.startDeadline(u)
 	case Repairing:
 		return "outcome", time.Time{}
 	case Backoff:
@@ -167,7 +167,11 @@ func (m *Machine) next(u *unit) (string, time.Time) {
 		}
 		return "start by Docker", time.Time{}
 	case Held:
-		if u.Failure != nil && u.Failure.Again.After(m.now) {
+		again := u.Failure != nil && u.Failure.Again.After(m.now)
+		switch reason := HoldReason(u.Detail); {
+		case again && (reason == HoldGPU || reason == HoldVRAM):
+			return "a look at it", u.Failure.Again // which tells whether it goes on
+		case again:
 			return "hold ends", u.Failure.Again
 		}
 		return "the hold is cleared", time.Time{}

@@ -126,6 +126,7 @@ type Run struct {
 	Fault     *RunFault `json:"fault,omitempty"`     // a GPU fault that broke it, confirmed
 	Own       *RunFault `json:"own,omitempty"`       // the newest fault that names a process of it
 	Blamed    bool      `json:"blamed,omitempty"`    // its end has been entered under Blamed of a GPU
+	NoStart   string    `json:"no_start,omitempty"`  // what Docker said when it was to be started again, in vain
 }
 
 // RunFault is a fault of a GPU in a run.

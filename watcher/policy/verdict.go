@@ -138,6 +138,8 @@ func (m *Machine) judgeDown(u *unit) verdict {
 		return verdict{finding: findFailed, rule: "crash_loop", text: "defib stopped it, since Docker kept starting it in vain", verb: VerbStart}
 	case u.Ours && u.OursFor != "":
 		return verdict{finding: findFailed, rule: "stopped_for_gpu", text: "defib stopped it for the sake of its GPU", verb: VerbStart, free: true}
+	case u.Ours && u.Run.NoStart != "":
+		return verdict{finding: findFailed, rule: "repair_failed", text: "Docker could not start it: " + quoted(u.Run.NoStart), verb: VerbStart}
 	case u.Ours:
 		return verdict{finding: findFailed, rule: "repair_failed", text: "it did not come up again: " + exitText(u), verb: VerbStart}
 	case !p.Everything():
