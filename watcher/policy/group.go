@@ -22,12 +22,13 @@ func (m *Machine) openGroup(domain, text string) string {
 	return m.newIncident("", name, "panic", text, LevelWarn).ID
 }
 
-// adoptAll makes the incidents of units part of a group's, which is told after
-// what changed before it on the host and of any of them.
+// adoptAll makes the incidents of the units that failed just now part of a
+// group's, which is told after what changed before it on the host and of any of
+// them. Who was down before is not part of it.
 func (m *Machine) adoptAll(parent string, units []*unit) {
 	var failed []*unit
 	for _, u := range units {
-		if !isUp(u) && u.Incident != "" {
+		if !isUp(u) && u.Incident != "" && m.failedJustNow(u) {
 			m.adoptChild(parent, u)
 			if m.incidents[u.Incident].Parent == parent {
 				failed = append(failed, u)

@@ -86,19 +86,37 @@ func (m *Machine) spreadWord(u *unit, f *Failure) {
 }
 
 // tally counts the members of a domain that are up or were within the panic
-// window, and those of them that have failed in it.
+// window, and those of them that have failed in it, for no cause that is known.
 func (m *Machine) tally(domain string) (members, failed int) {
 	for _, u := range m.domains[domain] {
 		switch {
 		case u.WantDown || !u.Gone.IsZero() || u.Stop != nil:
 		case isUp(u):
 			members++
-		case !u.LeftAt.IsZero() && m.now.Sub(u.LeftAt) < m.cfg.PanicWindow:
+		case m.failedJustNow(u):
 			members++
-			failed++
+			if !m.gpuExplains(u) {
+				failed++
+			}
 		}
 	}
 	return members, failed
+}
+
+func (m *Machine) failedJustNow(u *unit) bool {
+	return !u.LeftAt.IsZero() && m.now.Sub(u.LeftAt) < m.cfg.PanicWindow
+}
+
+// gpuExplains: a GPU that u stands on is held, or has had a fault that is being
+// judged, which says more than that several failed together.
+func (m *Machine) gpuExplains(u *unit) bool {
+	if _, held := m.standing(u, HoldGPU); held {
+		return true
+	}
+	return slices.ContainsFunc(u.gpus, func(uuid string) bool {
+		i := m.gpuIndex(uuid)
+		return i >= 0 && !m.host.GPU.GPUs[i].JudgeAt.IsZero() && m.host.GPU.GPUs[i].Zeros == 0
+	})
 }
 
 func isUp(u *unit) bool { return !u.Run.ReadyAt.IsZero() && !u.Run.Settled && u.Last.Running }
