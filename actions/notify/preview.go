@@ -70,10 +70,10 @@ func sampleRepaired() Story {
 }
 
 func sampleGaveUp() Story {
-	cause := "it exited with 1; 4 attempts in a row have not helped"
+	cause := "it exited with 1; 3 attempts in a row have not helped"
 	s := sampleHost(policy.Incident{
 		ID: "INC-7F3K", Rev: 11, Unit: "llm/vllm-llama70b/1", Name: "vllm-llama70b", Opened: sampleAt(0), Level: policy.LevelPage, Rule: "gave_up",
-		Cause: cause + "; `defib retry vllm-llama70b` tries again, and so does defib in 30 min", Repairs: 3, Failures: 4,
+		Cause: cause + "; `defib retry vllm-llama70b` tries again, and so does defib at 2026-03-14 03:43:12 UTC", Repairs: 3, Failures: 4,
 		Steps: []policy.Step{
 			sampleStep(0, "exited", "it exited with 1"),
 			sampleStep(0, "exited", "start: it exited with 1 (attempt 1)"),
@@ -81,7 +81,7 @@ func sampleGaveUp() Story {
 			sampleStep(71*time.Second, "exited", "start: it exited with 1 (attempt 2)"),
 			sampleStep(2*time.Minute, "backoff", "it exited with 1; next attempt in 22 s"),
 			sampleStep(143*time.Second, "exited", "start: it exited with 1 (attempt 3)"),
-			sampleStep(6*time.Minute, "gave_up", cause+"; `defib retry vllm-llama70b` tries again, and so does defib in 30 min"),
+			sampleStep(6*time.Minute, "gave_up", cause+"; `defib retry vllm-llama70b` tries again, and so does defib at 2026-03-14 03:43:12 UTC"),
 		},
 		Paged: sampleAt(6 * time.Minute), NeedsYou: true,
 		Changed: []string{"its image changed to vllm/vllm-openai:v0.11.0 (9c3f5a7d21be), 42 min before"},
@@ -135,7 +135,7 @@ func sampleGPUHeld() Story {
 }
 
 func sampleStorm() Story {
-	text := "12 of 14 containers that share the mount /srv/models failed within 60 s; they have a common cause. One is repaired first, and the rest when that one is well"
+	text := "12 of 14 containers that share the mount /srv/models failed within 60 s; they probably have a common cause. One is repaired first, and the rest when that one is well"
 	s := sampleHost(policy.Incident{
 		ID: "INC-9M0D", Rev: 14, Name: "containers that share the mount /srv/models", Opened: sampleAt(0), Level: policy.LevelPage, Rule: "panic", Cause: text,
 		Steps: []policy.Step{

@@ -125,7 +125,7 @@ func TestSaidOnce(t *testing.T) {
 func TestPlainly(t *testing.T) {
 	for s, want := range map[string]string{
 		"it exited with 1": "it exited with 1",
-		"it exited with 1; 4 attempts in a row have not helped; `defib retry web` tries again, and so does defib in 30 min": "it exited with 1",
+		"it exited with 1; 4 attempts in a row have not helped; `defib retry web` tries again, and so does defib at 2026-07-30 04:12:00 UTC": "it exited with 1",
 		"it exited with 1; next attempt in 10 s":                       "it exited with 1; next attempt in 10 s",
 		"4 attempts in a row have not helped; `defib retry web` helps": "4 attempts in a row have not helped",
 		"`defib retry web` tries again":                                "`defib retry web` tries again",

@@ -166,7 +166,7 @@ func (m *Machine) holdCommand(c *Command) {
 		d = m.cfg.HoldFor
 	}
 	h.Until = m.now.Add(d)
-	h.Why = fmt.Sprintf("%s holds %s until %s", h.By, holdTarget(h), h.Until.Format("2006-01-02 15:04:05 MST"))
+	h.Why = fmt.Sprintf("%s holds %s until %s", h.By, holdTarget(h), h.Until.Format(timeLayout))
 	if c.Why != "" {
 		h.Why += " (" + clip(c.Why) + ")"
 	}

@@ -23,7 +23,7 @@ func (m *Machine) hopeless(u *unit, f *Failure) bool {
 	case u.Giveup != nil && u.Giveup.Open && u.Streak > m.attempts(u) && f.Verb != VerbStop:
 		return m.staysFatal(u, f)
 	case u.Streak > m.attempts(u) && f.Verb != VerbStop:
-		m.giveUp(u, "gave_up", fmt.Sprintf("%s; %d attempts in a row have not helped", f.Text, u.Streak))
+		m.giveUp(u, "gave_up", fmt.Sprintf("%s; %d attempts in a row have not helped", f.Text, u.Streak-1)) // the first failure was of none
 		return true
 	}
 	return false
@@ -40,6 +40,10 @@ func lastOutput(u *unit) string {
 	}
 	return "it has not answered at all"
 }
+
+// timeLayout is how sentences that are kept name a moment: a span would be wrong
+// a minute later.
+const timeLayout = "2006-01-02 15:04:05 MST"
 
 // giveUp is FATAL: it pages, it stops nothing, and only a dead unit is tried
 // again, ever more rarely.
@@ -66,7 +70,7 @@ func (m *Machine) giveUp(u *unit, rule, text string) {
 	u.wake = g.Retry
 	way := "`defib retry " + u.Name + "` tries again"
 	if !g.Retry.IsZero() {
-		way += ", and so does defib in " + span(g.Retry.Sub(m.now))
+		way += ", and so does defib at " + g.Retry.Format(timeLayout)
 	}
 	if g.Paged.IsZero() || m.now.Sub(g.Paged) >= 24*time.Hour {
 		g.Paged = m.now

@@ -142,7 +142,7 @@ func (m *Machine) startPanic(domain string) {
 			p.Canary = append(p.Canary, u.Key)
 		}
 	}
-	text := fmt.Sprintf("%d of %d containers%s failed within %s; they have a common cause. One is repaired first, and the rest when that one is well",
+	text := fmt.Sprintf("%d of %d containers%s failed within %s; they probably have a common cause. One is repaired first, and the rest when that one is well",
 		failed, members, m.sharing(domain), span(m.cfg.PanicWindow))
 	p.Incident = m.openGroup(domain, text)
 	m.host.Panics = append(m.host.Panics, p)
