@@ -20,9 +20,8 @@ func (m *Machine) GPUs() []GPUStatus {
 
 func (m *Machine) gpuStatus(g *GPU) GPUStatus {
 	s := GPUStatus{Device: g.Device, Reading: g.Reading, Incident: g.Incident}
-	if n := len(g.Faults); n > 0 {
-		f := g.Faults[n-1]
-		s.LastFault, s.Meaning = &f, m.faultText(f)
+	if f := lastFault(g.Faults); f != nil {
+		s.LastFault, s.Meaning = f, m.faultText(*f)
 	}
 	for _, u := range m.usersOf(g.UUID) {
 		s.Units = append(s.Units, u.Name)
@@ -41,6 +40,21 @@ func (m *Machine) gpuStatus(g *GPU) GPUStatus {
 		s.Reset = string(r.Phase)
 	}
 	return s
+}
+
+// lastFault is the newest fault. An Xid has a number to look up, so it stands
+// for what else was told of the same moment.
+func lastFault(faults []gpu.Fault) *gpu.Fault {
+	if len(faults) == 0 {
+		return nil
+	}
+	last := faults[len(faults)-1]
+	for _, f := range slices.Backward(faults) {
+		if f.Kind == gpu.FaultXid && f.Code >= 0 && last.Kind != gpu.FaultXid && last.At.Sub(f.At) < time.Minute {
+			return &f
+		}
+	}
+	return &last
 }
 
 // clears says how what holds a GPU ends.

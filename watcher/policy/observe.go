@@ -172,6 +172,10 @@ func (m *Machine) pardon(u *unit) {
 	u.Level, u.Streak, u.Credit, u.Repairs, u.Throttled = 0, 0, 0, nil, false
 	u.Giveup, u.Failure = nil, nil
 	u.Check.Tried = false
+	if in := m.incidents[u.Incident]; in != nil && in.NeedsYou { // whoever was called has come
+		in.NeedsYou = false
+		m.revise(in)
+	}
 	m.touch(u)
 }
 

@@ -475,6 +475,9 @@ func (p *player) incidents() {
 		if in.Times > 0 {
 			fmt.Fprintf(&p.out, ", time %d of %s", in.Times, in.Root)
 		}
+		if in.NeedsYou {
+			p.out.WriteString(", needs a human")
+		}
 		if in.Ack != nil {
 			fmt.Fprintf(&p.out, ", taken by %s", in.Ack.By)
 		}
