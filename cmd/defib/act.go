@@ -55,13 +55,17 @@ func (a *app) stopCmd() *cobra.Command {
 		Use:   "stop NAME",
 		Short: "Stop a container and leave it down",
 		Long: `Stop a container and leave it down. On one that is down already it means: do
-not start it again. (docker stop leaves no trace on such a one.)`,
+not start it again. (docker stop leaves no trace on such a one.)
+
+One on a GPU that is lost is not stopped unless that is forced: the stop can
+hang for good.`,
 		Args: one("NAME"), ValidArgsFunction: a.firstName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Order, o.Unit, o.Wait = policy.OrderStop, args[0], !noWait
 			return a.order(cmd.Context(), o)
 		},
 	}
+	cmd.Flags().BoolVar(&o.Force, "force", false, "even when the stop can hang")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until it is done")
 	cmd.Flags().StringVarP(&o.Why, "message", "m", "", "a reason, for the record")
 	return cmd

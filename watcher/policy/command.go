@@ -56,7 +56,7 @@ func (m *Machine) refusal(u *unit, c *Command) string {
 	case u.Op != nil:
 		return "a " + string(u.Op.Verb) + " of it is under way; wait for it, or look at `defib describe " + u.Name + "`"
 	case c.Order == OrderStop:
-		return ""
+		return m.stopRefusal(u, c)
 	case m.host.GPU.Reset != nil && u.standsOn(m.host.GPU.Reset.GPU):
 		return m.gpuTitle(m.host.GPU.Reset.GPU) + ", which it uses, is being reset; wait for that"
 	case c.Force:
@@ -67,6 +67,20 @@ func (m *Machine) refusal(u *unit, c *Command) string {
 	}
 	if j, ok := u.waits(); ok && c.Order == OrderRestart {
 		return fmt.Sprintf("it waits, since a restart would not help now (%s); `defib restart --force %s` restarts it all the same", j.Cause, u.Name)
+	}
+	return ""
+}
+
+// stopRefusal: on a GPU that is lost the stop itself can hang, and leave a
+// container that nothing ends.
+func (m *Machine) stopRefusal(u *unit, c *Command) string {
+	if !u.Last.Running || c.Force {
+		return ""
+	}
+	for _, h := range m.host.Holds {
+		if h.Judgement != nil && h.Judgement.NoKill && covers(h, u) {
+			return fmt.Sprintf("a stop of it can hang for good (%s); `defib stop --force %s` stops it all the same", h.Why, u.Name)
+		}
 	}
 	return ""
 }

@@ -163,6 +163,10 @@ func (m *Machine) releaseHolds(c *Command, target string) {
 			m.clearHold(h)
 			continue
 		}
-		m.freeGPU(target, h.Part, "released", ordered(c)+": "+m.gpuTitle(target)+" is used again")
+		why := ordered(c) + ": " + m.gpuTitle(target) + " is used again"
+		if i := m.gpuIndex(target); slices.ContainsFunc(holds, func(h Hold) bool { return h.Part == partState }) && (i < 0 || m.host.GPU.GPUs[i].Zeros == 0) {
+			why += ", though the driver still reports what it was held for"
+		}
+		m.freeGPU(target, h.Part, "released", why)
 	}
 }
