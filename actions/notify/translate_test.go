@@ -11,7 +11,7 @@ func TestTranslate(t *testing.T) {
 	w := mustWords(t, "zh", nil).builtin
 	for english, want := range map[string]string{
 		"": "",
-		"it exited with 1; 4 attempts in a row have not helped; `defib retry web` tries again, and so does defib at 2026-07-30 04:12:00 UTC":                                                                                        "已退出，退出码 1；连续 4 次尝试均未见效；执行 `defib retry web` 可立即再试，defib 也会在 2026-07-30 04:12:00 UTC 再试",
+		"it exited with 1; 4 attempts in a row have not helped; `defib retry web` tries again, and so does defib at 2026-07-30 04:12:00 UTC":                                                                       "已退出，退出码 1；连续 4 次尝试均未见效；执行 `defib retry web` 可立即再试，defib 也会在 2026-07-30 04:12:00 UTC 再试",
 		"its image changed to vllm/vllm-openai:v0.11.0 (9c3f5a7d21be), 42 min before":                                                                                                                              "镜像变为 vllm/vllm-openai:v0.11.0（9c3f5a7d21be），故障前 42 分钟",
 		"its health check ran out of time (30 s) (attempt 2; loading takes about 2.5 h)":                                                                                                                           "健康检查超时（30 秒）（第 2 次尝试，加载约需 2.5 小时）",
 		"GPU 0: Xid 74 (GPU has an NVLink error) of a b (pid 7): NVRM: Xid (PCI:0000:3b:00): 74. More. Stop what runs on the GPUs that are linked with it, then reset them all together: `nvidia-smi --gpu-reset`": "GPU 0：Xid 74（GPU 出现 NVLink 错误），来自 a b（pid 7）：NVRM: Xid (PCI:0000:3b:00): 74. More。停止与其互联的所有 GPU 上的程序，再一并重置：`nvidia-smi --gpu-reset`",

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"hash/fnv"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -83,7 +84,7 @@ func (a *app) serve(ctx context.Context, s config.Settings) error {
 	defer stop(nil)
 	first := &firstContact{Source: eng, refused: stop}
 	w := watcher.New(watcher.Options{
-		Machine: policy.Restore(s.Config.Policy, saved), Journal: jr, Sources: append(gpus.sources(), first),
+		Machine: policy.Restore(s.Config.Policy, numbered(saved, hostName()+s.StateDir)), Journal: jr, Sources: append(gpus.sources(), first),
 		Executor: actions.New(gpus.execute(s, actions.Options{
 			Engine: docker(eng), Exec: execer(eng), Inspect: eng.Inspect, Mask: masker, Log: log, Now: now,
 		})),
@@ -182,6 +183,17 @@ func execer(eng *engine.Engine) func() actions.Execer {
 // holdFile stops every act as long as it exists; it works when nothing else
 // does.
 func holdFile(s config.Settings) string { return filepath.Join(filepath.Dir(s.Socket), "hold-all") }
+
+// numbered lets incidents begin elsewhere on each host: whoever takes one in a
+// chat that several share is not to take another's.
+func numbered(saved policy.Snapshot, of string) policy.Snapshot {
+	if saved.Host.Incidents == 0 && saved.Host.FirstID == 0 {
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(of)) // never fails
+		saved.Host.FirstID = uint64(h.Sum32())
+	}
+	return saved
+}
 
 // bootID tells one boot of the host from the next; "" where the kernel does
 // not say.

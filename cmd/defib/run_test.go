@@ -207,3 +207,16 @@ func TestBuild(t *testing.T) {
 		t.Errorf("got %+v", b)
 	}
 }
+
+// Incidents of two hosts have different IDs; what a host has begun goes on.
+func TestNumbered(t *testing.T) {
+	a, b := numbered(policy.Snapshot{}, "gpu-01/var/lib/defib"), numbered(policy.Snapshot{}, "gpu-02/var/lib/defib")
+	if a.Host.FirstID == b.Host.FirstID || a.Host.FirstID == 0 {
+		t.Errorf("got %d and %d, want two that differ", a.Host.FirstID, b.Host.FirstID)
+	}
+	for _, saved := range []policy.Snapshot{{Host: policy.Host{Incidents: 3}}, {Host: policy.Host{FirstID: 7}}} {
+		if got := numbered(saved, "gpu-01/var/lib/defib"); got.Host.FirstID != saved.Host.FirstID {
+			t.Errorf("%+v: got %d", saved.Host, got.Host.FirstID)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 type Host struct {
 	NextID     uint64    `json:"next_id"`
 	Incidents  uint64    `json:"incidents,omitempty"` // opened so far
+	FirstID    uint64    `json:"first_id,omitempty"`  // of them, so that hosts that share a chat differ
 	BootID     string    `json:"boot_id,omitempty"`
 	Connected  bool      `json:"connected,omitempty"`
 	Synced     bool      `json:"synced,omitempty"`

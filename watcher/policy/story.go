@@ -14,7 +14,8 @@ const maxSteps = 50
 func itoa(n int) string { return strconv.Itoa(n) }
 
 // speakable turns a count into four letters that are hard to mistake. The
-// multiplication mixes 20 bits one to one, so a million incidents differ.
+// multiplication mixes 20 bits one to one, so a million incidents of one host
+// differ.
 func speakable(n uint64) string {
 	const letters = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	v := n * 0x9E3B5 & 0xFFFFF
@@ -28,7 +29,7 @@ func speakable(n uint64) string {
 func (m *Machine) newIncident(unit, name, rule, cause string, level Level) *Incident {
 	m.host.Incidents++
 	m.touchHost()
-	in := &Incident{ID: speakable(m.host.Incidents), Unit: unit, Name: name, Opened: m.now, Level: level, Rule: rule, Cause: cause}
+	in := &Incident{ID: speakable(m.host.FirstID + m.host.Incidents), Unit: unit, Name: name, Opened: m.now, Level: level, Rule: rule, Cause: cause}
 	m.incidents[in.ID] = in
 	m.revise(in)
 	return in
