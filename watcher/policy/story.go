@@ -182,7 +182,7 @@ func (m *Machine) end(in *Incident, end string) {
 func (m *Machine) pageHost(rule, text string) {
 	if m.incidents[m.host.Incident] == nil {
 		in := m.newIncident("", "the Docker engine", rule, text, LevelPage)
-		in.Changed = m.changesBefore()
+		in.Opened, in.Changed = m.host.Since, m.changesBefore() // it began when Docker went away
 		m.host.Incident = in.ID
 	}
 	m.pageIn(m.host.Incident, rule, text)
