@@ -156,7 +156,7 @@ func (p *page) incident(got api.Incident, logs int) {
 	}
 	p.table("Steps", t)
 	if inc.Evidence != nil {
-		p.evidence(inc.Evidence, logs)
+		p.evidence(inc.Evidence, inc.Rule == "exited", logs)
 	}
 }
 
@@ -169,9 +169,11 @@ func follows(inc policy.Incident) string {
 }
 
 // evidence is what was kept of the container before the newest repair.
-func (p *page) evidence(e *policy.Evidence, logs int) {
+func (p *page) evidence(e *policy.Evidence, exited bool, logs int) {
 	p.print("\nKept before the newest repair\n")
-	p.line("Exit:", exitWord(&policy.Exit{Code: e.ExitCode, OOMKilled: e.OOMKilled, Error: e.Error}))
+	if exited || e.ExitCode != 0 || e.OOMKilled { // one that was running has no exit
+		p.line("Exit:", exitWord(&policy.Exit{Code: e.ExitCode, OOMKilled: e.OOMKilled, Error: e.Error}))
+	}
 	p.line("Error:", e.Error)
 	p.table("Checks", probeTable(e.Probes))
 	if e.LogsErr != "" {
