@@ -169,7 +169,7 @@ func (m *Machine) newVersion(u *unit, v string) {
 
 // pardon clears what counts against a unit.
 func (m *Machine) pardon(u *unit) {
-	u.Level, u.Streak, u.Credit, u.Repairs, u.Throttled = 0, 0, 0, nil, false
+	u.Level, u.Streak, u.Credit, u.Repairs, u.Paced, u.Throttled = 0, 0, 0, nil, nil, false
 	u.Giveup, u.Failure = nil, nil
 	u.Check.Tried = false
 	m.touch(u)
@@ -257,7 +257,7 @@ func (m *Machine) endRun(u *unit, next string) {
 	}
 	if next == byDocker && m.host.Synced {
 		m.blameRun(u)
-		m.charge(u)
+		m.chargeDockers(u)
 	}
 }
 

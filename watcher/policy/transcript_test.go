@@ -238,6 +238,7 @@ func (p *player) run(verb, name string, words []string, opts map[string]string) 
 	b.load, b.output = p.duration(or(opts["load"], "2s")), "connection refused"
 	b.stop = p.duration(opts["stop"])
 	b.stopSig, _ = strconv.Atoi(opts["stopsignal"])
+	b.retries, _ = strconv.Atoi(opts["retries"])
 	b.check = true
 	for _, word := range words[1:] {
 		switch word {
