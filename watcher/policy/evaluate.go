@@ -95,6 +95,8 @@ func (m *Machine) since(u *unit, s State) {
 		at = u.BeforeSince
 	case u.State == Unknown && s == Running && u.Before == Unknown && !u.Run.Began.IsZero():
 		at = u.Run.Began
+	case s == Stopped && !u.missed.IsZero():
+		at = u.missed
 	}
 	u.Since = at
 }
