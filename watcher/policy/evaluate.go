@@ -168,7 +168,7 @@ func (m *Machine) proveUseful(u *unit) {
 	if u.Incident == "" && u.Streak == 0 && u.Giveup == nil {
 		return
 	}
-	at := u.Run.ReadyAt.Add(m.usefulAfter(u))
+	at := later(u.Run.ReadyAt, u.Run.Unpaused).Add(m.usefulAfter(u))
 	if m.now.Before(at) {
 		u.wake = at
 		return

@@ -292,7 +292,7 @@ func (m *Machine) endRun(u *unit, next string) {
 	}
 }
 
-// pausing freezes the timers of a paused unit.
+// pausing freezes the timers of a paused unit. That it is well has to show anew.
 func (m *Machine) pausing(u *unit) {
 	switch {
 	case u.Last.Paused && u.PausedAt.IsZero():
@@ -301,6 +301,10 @@ func (m *Machine) pausing(u *unit) {
 		d := m.now.Sub(u.PausedAt)
 		u.PausedAt = time.Time{}
 		u.Run.Began = u.Run.Began.Add(d)
+		u.Run.Unpaused = m.now
+		if !u.Run.ReadyAt.IsZero() && !u.Run.Settled {
+			u.Run.ReadyAt = u.Run.ReadyAt.Add(d)
+		}
 		if u.Failure != nil {
 			u.Failure.At, u.Failure.Due = u.Failure.At.Add(d), u.Failure.Due.Add(d)
 		}

@@ -121,6 +121,7 @@ type Run struct {
 	By        string    `json:"by,omitempty"`        // defib, docker, engine, somebody
 	Healthy   bool      `json:"healthy,omitempty"`   // its check has passed
 	ReadyAt   time.Time `json:"ready_at,omitzero"`   // on our clock
+	Unpaused  time.Time `json:"unpaused,omitzero"`   // when it last was, on our clock
 	Died      bool      `json:"died,omitempty"`      // its die event was seen
 	Counted   bool      `json:"counted,omitempty"`   // its end has been charged to Streak …
 	Early     bool      `json:"early,omitempty"`     // … or rather to Early
