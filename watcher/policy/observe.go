@@ -227,6 +227,7 @@ func (m *Machine) newRun(u *unit, prev *Observation, ev Event, back bool) {
 		u.SeenGPUs = u.Run.GPUs
 	}
 	u.Run = Run{StartedAt: o.StartedAt, Began: ev.Read.Add(-o.Uptime), By: by}
+	u.PausedAt = time.Time{}
 	if u.State == Unknown { // what it was before it was in another run
 		u.BeforeSince = u.Run.Began
 	}
