@@ -125,7 +125,7 @@ func (m *Machine) proved(u *unit) {
 // (paced). So a loop of Docker's gets as much time as defib's own attempts do,
 // and what Docker tries before it gives up does not use those up.
 func (m *Machine) count(u *unit) {
-	u.Run.Counted = true
+	u.Run.Counted, u.Run.Early = true, false
 	if m.useful(u) {
 		m.proved(u)
 		return
