@@ -334,6 +334,9 @@ func (m *Machine) refund(u *unit) {
 	if n := len(u.Repairs); n > 0 {
 		u.Repairs = u.Repairs[: n-1 : n-1]
 	}
+	if n := len(u.Paced); n > 0 {
+		u.Paced = u.Paced[: n-1 : n-1]
+	}
 	m.host.Tokens = min(m.purse(), m.host.Tokens+1)
 	m.touchHost()
 }
@@ -367,7 +370,7 @@ func (m *Machine) endOp(u *unit) {
 	case op.Rule == "crash_loop" && !u.Last.Running:
 		u.Ours, u.Run.Counted = true, true
 		m.giveUp(u, "crash_loop", fmt.Sprintf(
-			"it failed %d times in a row and Docker kept starting it, so defib stopped it; `docker start %s` undoes that", u.Streak, u.Name))
+			"it failed %d times in a row and Docker kept starting it, so defib stopped it; `docker start %s` undoes that", u.Streak+u.Early, u.Name))
 	}
 }
 

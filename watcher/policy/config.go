@@ -16,7 +16,7 @@ type Config struct {
 
 	StartSeconds time.Duration `json:"start_seconds"`   // a container without a check is up after it
 	UnhealthyFor time.Duration `json:"unhealthy_for"`   // how long a GPU container must stay unhealthy before the act
-	StartRetries int           `json:"start_retries"`   // useless runs in a row that are followed by another attempt
+	StartRetries int           `json:"start_retries"`   // useless runs in a row that are followed by another attempt; not what Docker tries sooner than defib
 	Base         time.Duration `json:"backoff_base"`    // first delay; doubles with each level
 	Cap          time.Duration `json:"backoff_cap"`     // longest delay
 	UsefulMin    time.Duration `json:"useful_min"`      // a run is useful when ready for the median time to ready, at least this …

@@ -119,25 +119,78 @@ func (m *Machine) proved(u *unit) {
 	}
 }
 
-// count settles one failed run: useless ones in a row lead to FATAL.
+// count settles one failed run: useless ones in a row lead to FATAL. Docker's
+// first retries come within a second, so a run that Docker began counts only
+// when it fails no sooner than the next attempt of defib itself would have come
+// (paced). So a loop of Docker's gets as much time as defib's own attempts do,
+// and what Docker tries before it gives up does not use those up.
 func (m *Machine) count(u *unit) {
-	u.Run.Counted = true
+	u.Run.Counted, u.Run.Early = true, false
 	if m.useful(u) {
 		m.proved(u)
 		return
 	}
-	u.Streak++
+	if u.Streak == 0 {
+		u.Early = 0
+	}
+	if u.Run.By == byDocker && !u.Ours && m.now.Before(m.paced(u)) {
+		u.Run.Early = true
+		u.Early++
+	} else {
+		u.Streak++
+		u.CountedAt = m.now
+	}
 	m.touch(u)
 }
 
-// charge enters one repair, ours or Docker's own.
+// paced is when the next failed run of a loop of Docker's counts: the waits
+// double from the first failure of the streak on, as those of defib do.
+func (m *Machine) paced(u *unit) time.Time {
+	if u.Streak == 0 {
+		return time.Time{}
+	}
+	return u.CountedAt.Add(min(m.cfg.Cap, m.cfg.Base<<min(u.Streak-1, 16)))
+}
+
+// countLate counts a run that failed too early to count, and that Docker has
+// not begun anew since.
+func (m *Machine) countLate(u *unit) {
+	if !u.Run.Early || m.now.Before(m.paced(u)) {
+		return
+	}
+	u.Run.Early = false
+	u.Early--
+	u.Streak++
+	u.CountedAt = m.now
+	m.touch(u)
+}
+
+// charge enters one repair, ours or Docker's own: it makes the next one later.
 func (m *Machine) charge(u *unit) {
 	u.Level++
-	u.Repairs = append(m.recent(u, 24*time.Hour), m.now)
+	u.Paced = append(slices.Clone(m.since24h(u.Paced)), m.now)
+	u.Paced = u.Paced[max(0, len(u.Paced)-throttleAt):]
+	m.enter(u)
+}
+
+// chargeDockers enters a restart by Docker. It makes the next repair later
+// unless it came sooner than one of ours would have, or began anew what ours,
+// which was charged, had begun in vain.
+func (m *Machine) chargeDockers(u *unit) {
+	if u.Run.Early || u.Run.By == byDefib && u.Streak > 0 {
+		m.enter(u)
+		return
+	}
+	m.charge(u)
+}
+
+// enter notes one repair.
+func (m *Machine) enter(u *unit) {
+	u.Repairs = append(m.since24h(u.Repairs), m.now)
 	if len(u.Repairs) > 100 {
 		u.Repairs = slices.Clone(u.Repairs[len(u.Repairs)-100:])
 	}
-	if len(u.Repairs) >= throttleAt {
+	if len(u.Paced) >= throttleAt {
 		if !u.Throttled {
 			m.page(u, "throttled", "it was restarted "+itoa(len(u.Repairs))+" times within 24 h; from now on defib does so at most once in "+span(throttleEvery))
 		}
@@ -164,12 +217,17 @@ const (
 )
 
 // recent returns the charged repairs of the last d.
-func (m *Machine) recent(u *unit, d time.Duration) []time.Time {
+func (m *Machine) recent(u *unit, d time.Duration) []time.Time { return m.newer(u.Repairs, d) }
+
+func (m *Machine) since24h(list []time.Time) []time.Time { return m.newer(list, 24*time.Hour) }
+
+// newer returns the times that are no older than d; list is in order.
+func (m *Machine) newer(list []time.Time, d time.Duration) []time.Time {
 	i := 0
-	for i < len(u.Repairs) && m.now.Sub(u.Repairs[i]) > d {
+	for i < len(list) && m.now.Sub(list[i]) > d {
 		i++
 	}
-	return u.Repairs[i:]
+	return list[i:]
 }
 
 // delay is how long the next attempt waits.

@@ -95,6 +95,8 @@ func (m *Machine) since(u *unit, s State) {
 		at = u.BeforeSince
 	case u.State == Unknown && s == Running && u.Before == Unknown && !u.Run.Began.IsZero():
 		at = u.Run.Began
+	case s == Stopped && !u.missed.IsZero():
+		at = u.missed
 	}
 	u.Since = at
 }
@@ -166,7 +168,7 @@ func (m *Machine) proveUseful(u *unit) {
 	if u.Incident == "" && u.Streak == 0 && u.Giveup == nil {
 		return
 	}
-	at := u.Run.ReadyAt.Add(m.usefulAfter(u))
+	at := later(u.Run.ReadyAt, u.Run.Unpaused).Add(m.usefulAfter(u))
 	if m.now.Before(at) {
 		u.wake = at
 		return
@@ -205,7 +207,8 @@ func (m *Machine) isDown(u *unit, v verdict) {
 }
 
 // isDockers: Docker's own policy is at work. It is counted, and ended when it
-// leads nowhere.
+// leads nowhere: when more runs counted than defib makes attempts, which takes
+// as long as those would have.
 func (m *Machine) isDockers(u *unit, fresh bool) {
 	m.blameRun(u)
 	held, stop := m.onHeld(u)
@@ -222,20 +225,24 @@ func (m *Machine) isDockers(u *unit, fresh bool) {
 		m.open(u, exitRule(u), exitText(u), LevelInfo)
 		m.step(u, "by_docker", exitText(u)+"; Docker's restart policy starts it again")
 	}
+	m.countLate(u)
 	if !held && u.policy.Everything() && u.Streak > m.attempts(u) && u.policy.Stateful == "" {
 		m.failed(u, verdict{
 			finding: findFailed, rule: "crash_loop", verb: VerbStop,
-			text: fmt.Sprintf("it has failed %d times in a row and Docker keeps starting it", u.Streak),
+			text: fmt.Sprintf("it has failed %d times in a row and Docker keeps starting it", u.Streak+u.Early),
 		}, fresh)
 		return
 	}
 	m.become(u, Backoff, "by docker", "by_docker", exitText(u)+"; Docker's restart policy starts it again")
 	if fresh {
 		u.wake = m.now.Add(dockerLook)
-		return
+	} else {
+		m.ask(u, "look_again", "a start by Docker that fails is final, and no event tells of it", false)
+		u.wake = u.Ask.Until
 	}
-	m.ask(u, "look_again", "a start by Docker that fails is final, and no event tells of it", false)
-	u.wake = u.Ask.Until
+	if u.Run.Early {
+		u.wake = earlier(u.wake, m.paced(u))
+	}
 }
 
 // dockerLook is how often a container in Docker's own backoff is looked at.

@@ -168,7 +168,11 @@ func isStop(signal, configured int) bool {
 
 func (m *Machine) died(u *unit, ev Event) {
 	u.Run.Died = true
-	u.LastExit = &Exit{At: m.now, Code: ev.ExitCode}
+	at := m.now
+	if ev.Replayed {
+		at = m.believed(ev.EngineTime, u.Run.Began)
+	}
+	u.LastExit = &Exit{At: at, Code: ev.ExitCode}
 	if u.Stop != nil && u.Stop.Down.IsZero() && m.now.Before(u.Stop.Until) {
 		u.Stop.Down = m.now
 	}

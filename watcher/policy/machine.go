@@ -43,6 +43,7 @@ type unit struct {
 	wake     time.Time // when evaluate wants to look again
 	index    int       // in timers; -1: not there
 	loads    bool      // counted in inFlight
+	missed   time.Time // of the look at hand: it ended then, while defib did not look
 }
 
 type dirty struct {

@@ -35,6 +35,7 @@ func (m *Machine) observed(ev Event) {
 	}
 	m.takeIn(u, ev)
 	m.evaluate(u, true)
+	u.missed = time.Time{}
 }
 
 // unseen: the inspect failed, so nothing may be done on what is known.
@@ -79,6 +80,7 @@ func (m *Machine) takeIn(u *unit, ev Event) {
 	prev := u.Last
 	replaced := prev.Container != o.Container
 	changed := replaced || !u.Seen || !sameFacts(&prev, o)
+	read := u.Read
 	u.Last, u.Read, u.Name = *o, ev.Read, o.Name
 	if replaced || u.policy.Via == "" {
 		m.resolve(u)
@@ -89,6 +91,10 @@ func (m *Machine) takeIn(u *unit, ev Event) {
 		m.newVersion(u, v)
 	}
 	back := !u.Gone.IsZero()
+	var gap time.Time
+	if !u.Seen {
+		gap = read
+	}
 	if replaced { // what was known of the old container says nothing of this one
 		u.WantDown, u.Ours, u.OursFor, u.EngineHit, u.Run.Died = false, false, "", false, false
 		u.LastExit = nil
@@ -98,7 +104,7 @@ func (m *Machine) takeIn(u *unit, ev Event) {
 		m.unstick(u)
 	}
 	if !o.Running {
-		m.exitSeen(u, &prev)
+		m.exitSeen(u, &prev, gap)
 	}
 	if o.Running && (replaced || !o.StartedAt.Equal(u.Run.StartedAt)) {
 		m.newRun(u, &prev, ev, back)
@@ -169,7 +175,7 @@ func (m *Machine) newVersion(u *unit, v string) {
 
 // pardon clears what counts against a unit.
 func (m *Machine) pardon(u *unit) {
-	u.Level, u.Streak, u.Credit, u.Repairs, u.Throttled = 0, 0, 0, nil, false
+	u.Level, u.Streak, u.Credit, u.Repairs, u.Paced, u.Throttled = 0, 0, 0, nil, nil, false
 	u.Giveup, u.Failure = nil, nil
 	u.Check.Tried = false
 	if in := m.incidents[u.Incident]; in != nil && in.NeedsYou { // whoever was called has come
@@ -179,18 +185,40 @@ func (m *Machine) pardon(u *unit) {
 	m.touch(u)
 }
 
-// exitSeen notes how the run ended.
-func (m *Machine) exitSeen(u *unit, prev *Observation) {
+// exitSeen notes how the run ended. gap is when it was last looked at, if defib
+// has lost sight of it since: then the engine knows better when it ended.
+func (m *Machine) exitSeen(u *unit, prev *Observation, gap time.Time) {
 	o := &u.Last
 	if o.Status == "created" && o.Error == "" {
 		return
 	}
 	if prev.Running || u.LastExit == nil || u.LastExit.Error != o.Error {
 		at := m.now
-		if !prev.Running && !o.FinishedAt.IsZero() {
-			at = o.FinishedAt
+		switch {
+		case !prev.Running && o.FinishedAt.After(prev.FinishedAt): // else it is a start that failed
+			at = m.believed(o.FinishedAt, prev.FinishedAt)
+		case prev.Running && !gap.IsZero():
+			at = m.believed(o.FinishedAt, gap)
+			m.missedExit(u, at)
 		}
 		u.LastExit = &Exit{At: at, Code: o.ExitCode, OOMKilled: o.OOMKilled, Error: o.Error}
+	}
+}
+
+// believed is a time that the engine tells, where it can be true: between after
+// and now. Else the engine's clock goes wrong, and it counts as now.
+func (m *Machine) believed(at, after time.Time) time.Time {
+	if at.Before(after) || at.After(m.now) {
+		return m.now
+	}
+	return at
+}
+
+// missedExit: what follows from an exit counts from when it happened. Where the
+// engine or the host took the container along, it counts from when they are back.
+func (m *Machine) missedExit(u *unit, at time.Time) {
+	if at.Before(m.now) && !u.EngineHit && !m.now.Before(m.host.Settle) {
+		u.missed = at
 	}
 }
 
@@ -203,6 +231,10 @@ func (m *Machine) newRun(u *unit, prev *Observation, ev Event, back bool) {
 		u.SeenGPUs = u.Run.GPUs
 	}
 	u.Run = Run{StartedAt: o.StartedAt, Began: ev.Read.Add(-o.Uptime), By: by}
+	u.PausedAt = time.Time{}
+	if u.State == Unknown { // what it was before it was in another run
+		u.BeforeSince = u.Run.Began
+	}
 	u.WantDown, u.Ours, u.OursFor, u.EngineHit, u.WasUp = false, false, "", false, true
 	u.Failure, u.Suspect, u.Suspects = nil, nil, nil
 	if u.Undo.IsZero() && (u.Stop == nil || u.Stop.Engine.Before(o.StartedAt)) {
@@ -261,11 +293,11 @@ func (m *Machine) endRun(u *unit, next string) {
 	}
 	if next == byDocker && m.host.Synced {
 		m.blameRun(u)
-		m.charge(u)
+		m.chargeDockers(u)
 	}
 }
 
-// pausing freezes the timers of a paused unit.
+// pausing freezes the timers of a paused unit. That it is well has to show anew.
 func (m *Machine) pausing(u *unit) {
 	switch {
 	case u.Last.Paused && u.PausedAt.IsZero():
@@ -274,6 +306,10 @@ func (m *Machine) pausing(u *unit) {
 		d := m.now.Sub(u.PausedAt)
 		u.PausedAt = time.Time{}
 		u.Run.Began = u.Run.Began.Add(d)
+		u.Run.Unpaused = m.now
+		if !u.Run.ReadyAt.IsZero() && !u.Run.Settled {
+			u.Run.ReadyAt = u.Run.ReadyAt.Add(d)
+		}
 		if u.Failure != nil {
 			u.Failure.At, u.Failure.Due = u.Failure.At.Add(d), u.Failure.Due.Add(d)
 		}

@@ -55,8 +55,11 @@ func (m *Machine) open(u *unit, rule, cause string, level Level) {
 	}
 	in := m.newIncident(u.Key, u.Name, rule, cause, level)
 	in.Project, in.Changed = u.Project, m.changesBefore(u)
+	if !u.missed.IsZero() {
+		in.Opened = u.missed
+	}
 	if p := u.Past; p != nil && m.now.Sub(p.Closed) < reopenWindow {
-		in.Root, in.Times = p.Root, p.Times+1
+		in.Root, in.Times, in.Opened = p.Root, p.Times+1, later(in.Opened, p.Closed)
 	}
 	u.Incident = in.ID
 	m.joinPanic(u)
@@ -212,7 +215,7 @@ func (m *Machine) watchDowntime(u *unit) {
 		return
 	}
 	if u.DownSince.IsZero() {
-		u.DownSince = m.now
+		u.DownSince = m.downFrom(u)
 		m.touch(u)
 	}
 	if in := m.incidents[u.Incident]; in != nil && in.Level == LevelInfo {
@@ -223,6 +226,18 @@ func (m *Machine) watchDowntime(u *unit) {
 		}
 	}
 	m.pageForDowntime(u)
+}
+
+// mendFirst is how long defib has to mend what it finds down before it calls.
+const mendFirst = 5 * time.Minute
+
+// downFrom is since when u counts as down: an exit that defib missed counts
+// from when it happened, as far as that leaves the time to mend it.
+func (m *Machine) downFrom(u *unit) time.Time {
+	if u.missed.IsZero() {
+		return m.now
+	}
+	return later(u.missed, m.now.Add(min(0, mendFirst-m.pageAfter(u))))
 }
 
 func (m *Machine) pageForDowntime(u *unit) {
@@ -252,10 +267,13 @@ func (m *Machine) parentPaged(in *Incident) bool {
 	return p != nil && !p.Paged.IsZero() && p.Rule != "panic"
 }
 
-func (m *Machine) pagesAt(u *unit) time.Time {
+func (m *Machine) pagesAt(u *unit) time.Time { return u.DownSince.Add(m.pageAfter(u)) }
+
+// pageAfter is how long u may be down before a human is called.
+func (m *Machine) pageAfter(u *unit) time.Duration {
 	d := max(u.policy.PageAfter, median(u.TTR)*3/2)
 	if u.onGPU() && len(u.TTR) == 0 && !u.Check.Passed {
 		d = max(d, m.startAllowance(u)) // its first load may well take that long
 	}
-	return u.DownSince.Add(d)
+	return d
 }

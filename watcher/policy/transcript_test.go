@@ -169,6 +169,8 @@ func (p *player) command(args []string) {
 		p.fact(words, opts)
 	case "status":
 		p.status(name)
+	case "times":
+		p.times(name)
 	case "incidents":
 		p.incidents()
 	case "wait":
@@ -238,6 +240,7 @@ func (p *player) run(verb, name string, words []string, opts map[string]string) 
 	b.load, b.output = p.duration(or(opts["load"], "2s")), "connection refused"
 	b.stop = p.duration(opts["stop"])
 	b.stopSig, _ = strconv.Atoi(opts["stopsignal"])
+	b.retries, _ = strconv.Atoi(opts["retries"])
 	b.check = true
 	for _, word := range words[1:] {
 		switch word {
@@ -458,6 +461,25 @@ func (p *player) status(name string) {
 	}
 }
 
+// times are the times that people read of a unit.
+func (p *player) times(name string) {
+	s, _ := p.w.m.Status(policy.Key(name, p.labels(name)))
+	at := func(t time.Time) string { return t.Sub(epoch).Round(time.Millisecond).String() }
+	fmt.Fprintf(&p.out, "  %s since %s", strings.ToUpper(string(s.State)), at(s.Since))
+	if s.LastExit != nil {
+		fmt.Fprintf(&p.out, "; exit %d at %s", s.LastExit.Code, at(s.LastExit.At))
+	}
+	for _, in := range p.w.m.OpenIncidents() {
+		if in.ID == s.Incident {
+			fmt.Fprintf(&p.out, "; %s from %s", in.ID, at(in.Opened))
+		}
+	}
+	if !s.PagesAt.IsZero() {
+		fmt.Fprintf(&p.out, "; calls a human at %s", at(s.PagesAt))
+	}
+	p.out.WriteString("\n")
+}
+
 func (p *player) labels(name string) map[string]string {
 	if b := p.w.boxes[name]; b != nil {
 		return b.labels
@@ -539,6 +561,8 @@ func (p *player) changeOne(verb string, b *box, text string, opts map[string]str
 			b.oom = true
 			w.exit(b, 137, false)
 		}
+	case "finished": // what the engine says of its end
+		b.finished = epoch.Add(p.duration(opts["at"]))
 	case "loop": // it crashes some time after every start
 		b.crashEvery, b.crashCode = p.duration(opts["every"]), 1
 		if c := opts["code"]; c != "" {

@@ -81,11 +81,14 @@ type Unit struct {
 	PausedAt  time.Time   `json:"paused_at,omitzero"`   // its timers stand still since
 
 	// What has gone wrong and what was tried.
-	Failure    *Failure    `json:"failure,omitempty"` // the failed verdict that stands
-	Level      int         `json:"level,omitempty"`   // charged repairs not yet forgotten; sets the delay
-	Streak     int         `json:"streak,omitempty"`  // useless incarnations in a row; leads to FATAL
-	Credit     Duration    `json:"credit,omitempty"`  // ready time not yet turned into a lower level
-	Repairs    []time.Time `json:"repairs,omitempty"` // charged, of the last 24 h
+	Failure    *Failure    `json:"failure,omitempty"`   // the failed verdict that stands
+	Level      int         `json:"level,omitempty"`     // charged repairs not yet forgotten; sets the delay
+	Streak     int         `json:"streak,omitempty"`    // useless incarnations in a row; leads to FATAL
+	Early      int         `json:"early,omitempty"`     // … and beside them those that Docker began too soon for them to count
+	CountedAt  time.Time   `json:"counted_at,omitzero"` // when Streak was last raised
+	Credit     Duration    `json:"credit,omitempty"`    // ready time not yet turned into a lower level
+	Repairs    []time.Time `json:"repairs,omitempty"`   // charged, of the last 24 h
+	Paced      []time.Time `json:"paced,omitempty"`     // the newest of them that made the next one later
 	Throttled  bool        `json:"throttled,omitempty"`
 	Giveup     *Giveup     `json:"giveup,omitempty"`      // FATAL: stays until a useful run
 	Op         *Op         `json:"op,omitempty"`          // the act in flight
@@ -118,8 +121,10 @@ type Run struct {
 	By        string    `json:"by,omitempty"`        // defib, docker, engine, somebody
 	Healthy   bool      `json:"healthy,omitempty"`   // its check has passed
 	ReadyAt   time.Time `json:"ready_at,omitzero"`   // on our clock
+	Unpaused  time.Time `json:"unpaused,omitzero"`   // when it last was, on our clock
 	Died      bool      `json:"died,omitempty"`      // its die event was seen
-	Counted   bool      `json:"counted,omitempty"`   // its end has been charged to Streak
+	Counted   bool      `json:"counted,omitempty"`   // its end has been charged to Streak …
+	Early     bool      `json:"early,omitempty"`     // … or rather to Early
 	Settled   bool      `json:"settled,omitempty"`   // its ready time has been turned into Credit
 	Cohort    int       `json:"cohort,omitempty"`    // GPU units that started within a minute of it, itself included
 	GPUs      []string  `json:"gpus,omitempty"`      // UUIDs of the GPUs that its processes were seen on

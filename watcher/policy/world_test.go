@@ -42,6 +42,7 @@ type box struct {
 	status                              string
 	started, finished, created          time.Time
 	code, restarts, streak              int
+	retries                             int // of on-failure, 0: no end
 	oom, paused, manual, hasRun         bool
 	err                                 string
 	check                               bool
@@ -341,7 +342,7 @@ func (w *world) exit(b *box, code int, signalled bool) {
 	ran := w.now.Sub(b.started)
 	b.run++
 	again := b.policy == "always" || b.policy == "unless-stopped" || b.policy == "on-failure" && code != 0
-	if signalled || b.manual {
+	if signalled || b.manual || b.retries > 0 && b.restarts >= b.retries {
 		again = false
 	}
 	if again {
