@@ -21,7 +21,9 @@ func (c *channel) pick() (root string, again time.Time) {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
 	now := c.n.o.Now()
-	c.gather(now)
+	if c.n.settled {
+		c.gather(now)
+	}
 	at := stampOf(c.pruneAt)
 	if !c.archiveAt.IsZero() {
 		at = min(at, stampOf(c.archiveAt))
@@ -41,6 +43,9 @@ func (c *channel) pick() (root string, again time.Time) {
 			token = edits
 		}
 		waits = waits || !r.due.after(now)
+		if !c.n.settled && !r.alarm() {
+			continue
+		}
 		ready := max(r.due, r.notBefore, token)
 		if ready.after(now) {
 			at = min(at, ready)
