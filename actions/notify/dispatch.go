@@ -112,9 +112,13 @@ func (c *channel) deliver(ctx context.Context, root string) {
 	}
 	ref, err := c.send(ctx, m)
 	c.n.mu.Lock()
-	if err == nil {
+	switch {
+	case err == nil:
 		c.took(j, ref)
-	} else if ctx.Err() == nil {
+		c.works(c.n.o.Now())
+	case errors.Is(err, ErrNothing):
+		c.took(j, ref)
+	case ctx.Err() == nil:
 		c.refused(j, err)
 	}
 	c.n.mu.Unlock()
@@ -263,7 +267,7 @@ func (c *channel) renew() error {
 	return nil
 }
 
-// took: the service has the message.
+// took: the service has the message, or need not have it.
 func (c *channel) took(j job, ref Receipt) {
 	now := c.n.o.Now()
 	r := j.rec
@@ -280,7 +284,6 @@ func (c *channel) took(j job, ref Receipt) {
 	if c.class.alone() && r.urgent() {
 		r.paged(stampOf(now))
 	}
-	c.works(now)
 	c.unsaved[r.Root] = true
 	r.Since = 0
 	c.plan(r, &j.in)

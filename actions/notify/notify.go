@@ -7,6 +7,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/defib-dev/defib/watcher/policy"
@@ -80,9 +81,14 @@ type Receipt map[string]string
 type Sink interface {
 	Class() Class
 	// Send sends m and returns the receipt of a root. Its error is an [Error]
-	// whenever the service answered.
+	// whenever the service answered, and [ErrNothing] where m says nothing that
+	// this service is told: then m is done with, and nobody knows whether the
+	// service can be reached.
 	Send(ctx context.Context, m Message) (Receipt, error)
 }
+
+// ErrNothing is that there was nothing to send. The receipt is kept all the same.
+var ErrNothing = errors.New("there is nothing to send")
 
 // Reason says why a send failed, in Alertmanager's words.
 type Reason string
