@@ -346,12 +346,14 @@ func (c *channel) plan(r *record, in *policy.Incident) {
 	}
 }
 
-// drop gives up telling this revision.
+// drop gives up telling this revision; a call or an end that was refused is
+// tried again all the same.
 func (c *channel) drop(r *record, in *policy.Incident) {
-	if r.Dropped != in.Rev {
+	again := r.Dropped == in.Rev
+	r.Dropped = in.Rev
+	if !again && !r.kept(c.n.o.Now()) {
 		c.dropped++
 	}
-	r.Dropped = in.Rev
 	c.unsaved[r.Root] = true
 }
 

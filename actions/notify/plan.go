@@ -84,7 +84,7 @@ func (o outlook) hush(p plan) plan {
 func (o outlook) wanted() plan {
 	r := o.rec
 	switch {
-	case r.Dropped != 0 && r.Dropped == o.in.Rev && !r.uncalled() && !r.unended(o.now):
+	case r.Dropped != 0 && r.Dropped == o.in.Rev && !r.kept(o.now):
 		return plan{}
 	case !r.Here && (o.class != Threaded || r.Posted == 0):
 		return o.first()

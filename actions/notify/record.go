@@ -183,6 +183,9 @@ func (r *record) unended(now time.Time) bool {
 	return r.Closed != 0 && r.Here && r.Resolved == 0 && r.Refused != 0 && now.Sub(r.Closed.time()) < expirePage
 }
 
+// kept: what the service would not take is tried again.
+func (r *record) kept(now time.Time) bool { return r.uncalled() || r.unended(now) }
+
 // urgent: somebody is needed now.
 func (r *record) urgent() bool { return r.Closed == 0 && (r.Level == policy.LevelPage || r.Child) }
 
