@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"slices"
 	"time"
 
 	"github.com/defib-dev/defib/watcher/policy"
@@ -270,10 +271,17 @@ func (o outlook) edit() plan {
 }
 
 func (o outlook) evidence() plan {
-	if o.rec.Evidence || o.in.Evidence == nil {
+	if o.rec.Evidence || !evident(o.in) {
 		return plan{}
 	}
 	return plan{kind: KindEvidence, due: o.now}
+}
+
+// evident: there is evidence, and something to read in it.
+func evident(in *policy.Incident) bool {
+	e := in.Evidence
+	return e != nil && (len(e.Logs) > 0 || e.LogsErr != "" || len(in.GPUs) > 0 ||
+		slices.ContainsFunc(e.Probes, func(p policy.Probe) bool { return p.ExitCode != 0 }))
 }
 
 func (o outlook) steps(untold []policy.Step) plan {
