@@ -375,6 +375,9 @@ func (c *channel) outlook(r *record, in *policy.Incident) outlook {
 		cover: c.cover(r), taken: c.childrenTaken(r), forced: c.owed(r, s),
 		in: in, rec: r, now: now,
 	}
+	if n := len(c.roots); n >= stormRoots {
+		o.crowded = c.roots[n-stormRoots].Add(stormSpan)
+	}
 	if c.class != Feed && !r.alarm() { // a feed wakes nobody, and what reads it wants to know all
 		o.quiet, o.silenced = c.n.o.Quiet, c.n.silencedUntil(s, now)
 	}

@@ -271,7 +271,7 @@ func (c *channel) renew() error {
 func (c *channel) took(j job, ref Receipt) {
 	now := c.n.o.Now()
 	r := j.rec
-	if j.kind == KindPost && !r.Here && len(r.Members) == 0 && !r.alarm() {
+	if j.kind == KindAgain || j.kind == KindPost && !r.Here && len(r.Members) == 0 && !r.alarm() {
 		c.roots = append(c.roots, now)
 	}
 	r.sent(j.kind, &j.in, ref, now)

@@ -38,6 +38,7 @@ const (
 	KindStep     Kind = "step"     // one line of its thread
 	KindEvidence Kind = "evidence" // logs and probes, once, in its thread
 	KindEscalate Kind = "escalate" // it needs somebody now, or somebody again: a reply that is seen, with a mention; for Alert: call anew
+	KindAgain    Kind = "again"    // it was over and began anew under its old root: a reply that is seen and calls nobody
 	KindRemind   Kind = "remind"   // it still does; for Alert: call anew, for who had taken it has not ended it
 	KindResolve  Kind = "resolve"  // it is over
 	KindAck      Kind = "ack"      // Alert: somebody has taken it

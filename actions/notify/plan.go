@@ -43,6 +43,7 @@ type outlook struct {
 	cover       cover
 	taken       time.Time // until then each child that needs somebody has somebody; zero: not
 	forced      bool      // the channel that it is for tells nobody
+	crowded     time.Time // until then there are enough roots; zero: not
 	in          *policy.Incident
 	rec         *record
 	now         time.Time
@@ -170,7 +171,7 @@ func (o outlook) threaded() plan {
 	if o.cover == coverParent || o.cover == coverPast {
 		return o.soonest(calls, edits, o.hush(o.remind()))
 	}
-	return o.soonest(calls, edits, o.hush(o.evidence()), o.hush(o.steps(r.newSteps(o.in))), o.hush(o.remind()))
+	return o.soonest(calls, edits, o.hush(o.again()), o.hush(o.evidence()), o.hush(o.steps(r.newSteps(o.in))), o.hush(o.remind()))
 }
 
 func (o outlook) append() plan {
@@ -268,6 +269,20 @@ func (o outlook) edit() plan {
 		return plan{}
 	}
 	return plan{kind: KindEdit, due: r.SentAt.add(paceEvery).time()}
+}
+
+// again says visibly that what was over is not: an edit is seen by nobody. Of
+// what keeps flapping that is said once an hour, and many at once wait.
+func (o outlook) again() plan {
+	r := o.rec
+	if !r.Reopened || r.Closed != 0 || r.Off || r.urgent() || !o.reached() || rank(r.Level) < rank(policy.LevelWarn) {
+		return plan{}
+	}
+	due := later(o.now, o.crowded)
+	if r.Again != 0 {
+		due = later(due, r.Again.add(chainEvery).time())
+	}
+	return plan{kind: KindAgain, due: due}
 }
 
 func (o outlook) evidence() plan {

@@ -121,7 +121,7 @@ func (d *telling) incident() bool { return d.Mood != "start" && d.Mood != "test"
 // urgent: somebody is to be called, and nobody has taken it.
 func (d *telling) urgent(k Kind) bool {
 	switch k {
-	case KindStep, KindEvidence, KindAck, KindTest:
+	case KindStep, KindEvidence, KindAgain, KindAck, KindTest:
 		return false
 	case KindAlarm:
 		return true
