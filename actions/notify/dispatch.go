@@ -200,6 +200,12 @@ func (c *channel) message(j job) Message {
 	if j.rec.Child && j.rec.urgent() { // for one of its children
 		story.Incident.Level, story.Incident.NeedsYou = policy.LevelPage, true
 	}
+	if j.rec.urgent() && c.allUp(j.rec) {
+		story.Incident.NeedsYou = false
+	}
+	for i := range story.Children {
+		c.calmed(&story.Children[i])
+	}
 	if j.kind == KindStep {
 		steps := j.rec.newSteps(&j.in)
 		story.Incident.Steps = steps[max(0, len(steps)-linesMost):]

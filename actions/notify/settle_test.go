@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -87,4 +88,52 @@ func TestWhatDoesAndDoesNotWaitForTheFirstLook(t *testing.T) {
 		d.wait(5 * time.Second)
 		d.sent(c, "1m10s post INC-2 warn", "1m10s resolve INC-1 warn over re:1", "1m11s step INC-1 warn over re:1 restart recovered")
 	})
+}
+
+// Nor does a storm or a group call for containers that all work again; one that
+// does not is enough.
+func TestNobodyIsCalledForAGroupThatWorksAgain(t *testing.T) {
+	for name, begin := range map[string]func() []policy.Incident{
+		"storm": func() []policy.Incident { return many(9, policy.LevelPage) },
+		"group": func() []policy.Incident {
+			parent, x, y := family()
+			parent.Unit = ""
+			return []policy.Incident{parent, page(x), page(y)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				c := to("c", Append, policy.LevelWarn)
+				d := newDesk(t, c)
+				d.o.Render = mustWords(t, "en", nil).Render
+				var down atomic.Value // the unit that does not work
+				down.Store("")
+				d.o.Story = func(in policy.Incident) Story {
+					s := Story{Host: "gpu-03", Incident: in}
+					if in.Unit != "" && in.Unit != down.Load().(string) {
+						s.Unit = &policy.Status{State: policy.Running, Rule: "running"}
+					}
+					return s
+				}
+				d.open()
+				defer d.kill()
+				all := begin()
+				d.commit(all...)
+				d.wait(10 * time.Minute)
+				for _, m := range sinkOf(c).msgs {
+					if m.Text.Urgent || strings.Contains(m.Text.Title, "NEEDS YOU") {
+						t.Errorf("it calls: %s", m.Text.Title)
+					}
+				}
+				if len(sinkOf(c).take()) == 0 {
+					t.Error("nothing is told")
+				}
+				down.Store(all[2].Unit)
+				d.wait(10 * time.Minute)
+				if got := strings.Join(sinkOf(c).take(), "\n"); strings.Count(got, "!") != 1 {
+					t.Errorf("sent %q, want one call", got)
+				}
+			})
+		})
+	}
 }

@@ -266,6 +266,7 @@ func (c *channel) tellStorm(story *Story, j job) {
 			continue // its ID is listed all the same
 		}
 		in.Evidence, in.Steps = nil, nil
+		c.calmed(&in)
 		story.Children = append(story.Children, in)
 		if in.Closed.IsZero() && in.Level == policy.LevelPage {
 			names = append(names, in.Name)
@@ -273,6 +274,9 @@ func (c *channel) tellStorm(story *Story, j job) {
 	}
 	if n := len(names); n > stormNames {
 		names = append(names[:stormNames], fmt.Sprintf("%d more", n-stormNames))
+	}
+	if j.rec.urgent() && c.allUp(j.rec) {
+		story.Incident.Cause = fmt.Sprintf("%d incidents at about the same time", len(j.in.Children))
 	}
 	if len(names) > 0 && j.in.Closed.IsZero() {
 		story.Incident.Cause += ": " + strings.Join(names, ", ")
