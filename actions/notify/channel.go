@@ -346,12 +346,14 @@ func (c *channel) plan(r *record, in *policy.Incident) {
 	}
 }
 
-// drop gives up telling this revision.
+// drop gives up telling this revision; a call or an end that was refused is
+// tried again all the same.
 func (c *channel) drop(r *record, in *policy.Incident) {
-	if r.Dropped != in.Rev {
+	again := r.Dropped == in.Rev
+	r.Dropped = in.Rev
+	if !again && !r.kept(c.n.o.Now()) {
 		c.dropped++
 	}
-	r.Dropped = in.Rev
 	c.unsaved[r.Root] = true
 }
 
@@ -372,6 +374,9 @@ func (c *channel) outlook(r *record, in *policy.Incident) outlook {
 		remindAfter: c.n.o.RemindAfter, remindMax: c.n.o.RemindMax,
 		cover: c.cover(r), taken: c.childrenTaken(r), forced: c.owed(r, s),
 		in: in, rec: r, now: now,
+	}
+	if n := len(c.roots); n >= stormRoots {
+		o.crowded = c.roots[n-stormRoots].Add(stormSpan)
 	}
 	if c.class != Feed && !r.alarm() { // a feed wakes nobody, and what reads it wants to know all
 		o.quiet, o.silenced = c.n.o.Quiet, c.n.silencedUntil(s, now)

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"slices"
 	"time"
 
 	"github.com/defib-dev/defib/watcher/policy"
@@ -167,4 +168,43 @@ func (c *channel) calmParent(r *record) {
 	parent.Paged = parent.Paged && parent.Level == policy.LevelPage
 	c.dirty[parent.ID] = false
 	c.unsaved[parent.Root] = true
+}
+
+// allUp reports whether each of those works again for whose sake alone r calls:
+// what their incidents say is older.
+func (c *channel) allUp(r *record) bool {
+	who := c.needy(r)
+	return len(who) > 0 && !slices.ContainsFunc(who, func(m *record) bool { return !c.isUp(m.Unit) })
+}
+
+// needy are the members of a storm that need somebody, or the children of an
+// incident that needs nobody itself.
+func (c *channel) needy(r *record) []*record {
+	var out []*record
+	if len(r.Members) > 0 {
+		out, _ = c.members(r)
+	} else if r.Child && r.Level != policy.LevelPage {
+		for _, child := range c.recs {
+			if child.Parent == r.ID {
+				out = append(out, child)
+			}
+		}
+	}
+	return slices.DeleteFunc(out, func(m *record) bool { return !m.urgent() })
+}
+
+// calmed shows an incident as one that needs nobody while its unit works again.
+func (c *channel) calmed(in *policy.Incident) {
+	if in.Level == policy.LevelPage && c.isUp(in.Unit) {
+		in.NeedsYou, in.Level = false, policy.LevelWarn
+	}
+}
+
+// isUp asks what tells of a unit, without its incident.
+func (c *channel) isUp(unit string) bool {
+	if unit == "" {
+		return false
+	}
+	u := c.n.o.Story(policy.Incident{Unit: unit}).Unit
+	return u != nil && up(u)
 }

@@ -21,7 +21,9 @@ func (c *channel) pick() (root string, again time.Time) {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
 	now := c.n.o.Now()
-	c.gather(now)
+	if c.n.settled {
+		c.gather(now)
+	}
 	at := stampOf(c.pruneAt)
 	if !c.archiveAt.IsZero() {
 		at = min(at, stampOf(c.archiveAt))
@@ -41,6 +43,9 @@ func (c *channel) pick() (root string, again time.Time) {
 			token = edits
 		}
 		waits = waits || !r.due.after(now)
+		if !c.n.settled && !r.alarm() {
+			continue
+		}
 		ready := max(r.due, r.notBefore, token)
 		if ready.after(now) {
 			at = min(at, ready)
@@ -107,9 +112,13 @@ func (c *channel) deliver(ctx context.Context, root string) {
 	}
 	ref, err := c.send(ctx, m)
 	c.n.mu.Lock()
-	if err == nil {
+	switch {
+	case err == nil:
 		c.took(j, ref)
-	} else if ctx.Err() == nil {
+		c.works(c.n.o.Now())
+	case errors.Is(err, ErrNothing):
+		c.took(j, ref)
+	case ctx.Err() == nil:
 		c.refused(j, err)
 	}
 	c.n.mu.Unlock()
@@ -191,6 +200,12 @@ func (c *channel) message(j job) Message {
 	if j.rec.Child && j.rec.urgent() { // for one of its children
 		story.Incident.Level, story.Incident.NeedsYou = policy.LevelPage, true
 	}
+	if j.rec.urgent() && c.allUp(j.rec) {
+		story.Incident.NeedsYou = false
+	}
+	for i := range story.Children {
+		c.calmed(&story.Children[i])
+	}
 	if j.kind == KindStep {
 		steps := j.rec.newSteps(&j.in)
 		story.Incident.Steps = steps[max(0, len(steps)-linesMost):]
@@ -258,11 +273,11 @@ func (c *channel) renew() error {
 	return nil
 }
 
-// took: the service has the message.
+// took: the service has the message, or need not have it.
 func (c *channel) took(j job, ref Receipt) {
 	now := c.n.o.Now()
 	r := j.rec
-	if j.kind == KindPost && !r.Here && len(r.Members) == 0 && !r.alarm() {
+	if j.kind == KindAgain || j.kind == KindPost && !r.Here && len(r.Members) == 0 && !r.alarm() {
 		c.roots = append(c.roots, now)
 	}
 	r.sent(j.kind, &j.in, ref, now)
@@ -275,7 +290,6 @@ func (c *channel) took(j job, ref Receipt) {
 	if c.class.alone() && r.urgent() {
 		r.paged(stampOf(now))
 	}
-	c.works(now)
 	c.unsaved[r.Root] = true
 	r.Since = 0
 	c.plan(r, &j.in)

@@ -73,7 +73,7 @@ func (d *dropIn) Class() Class { return DropIn }
 func (d *dropIn) Send(ctx context.Context, m Message) (Receipt, error) {
 	sentence, told := dropInSentence(m)
 	if sentence == "" {
-		return told, nil
+		return told, ErrNothing
 	}
 	body, err := json.Marshal(d.body(sentence))
 	if err != nil {

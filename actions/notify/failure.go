@@ -110,23 +110,34 @@ func (c *channel) fallSilent(now time.Time) {
 // giveUp drops a message that will never be taken; a call for somebody is tried
 // again once in a while. The rest of the incident is told all the same.
 func (c *channel) giveUp(j job) {
-	if j.rec.Refused == 0 {
-		c.n.o.Log.Error("message is dropped: the service will not take it", "channel", c.Name, "incident", j.in.ID, "kind", j.kind, "err", c.lastErr)
-	}
+	r, first := j.rec, j.rec.Refused == 0
 	thread := j.kind == KindResolve && c.class == Threaded // its last line is told all the same
 	switch j.kind {
 	case KindPost, KindEscalate, KindResolve:
 		if !thread {
-			c.drop(j.rec, &j.in)
-			c.refuse(j.rec)
+			c.refuse(r)
+			if c.drop(r, &j.in); first {
+				c.sayRefused(j)
+			}
 			c.handOver(j)
 			return
 		}
 		fallthrough
 	default:
 		c.dropped++
-		j.rec.sent(j.kind, &j.in, nil, c.n.o.Now())
+		c.sayRefused(j)
+		r.sent(j.kind, &j.in, nil, c.n.o.Now())
 	}
+}
+
+// sayRefused says what becomes of a message that the service will not take.
+func (c *channel) sayRefused(j job) {
+	text, now := "message is dropped: the service will not take it", c.n.o.Now()
+	if j.rec.kept(now) {
+		wait := j.rec.notBefore.time().Sub(now).Round(time.Minute)
+		text = fmt.Sprintf("the service will not take a message: it is sent again when there is news, or in %.0f min", wait.Minutes())
+	}
+	c.n.o.Log.Error(text, "channel", c.Name, "incident", j.in.ID, "kind", j.kind, "err", c.lastErr)
 }
 
 // refuse notes that the service does not take a call as it is. It is tried

@@ -29,14 +29,16 @@ func (h Heartbeat) Check() error {
 	return err
 }
 
-// Run sends a heartbeat at once and then at each interval, until ctx ends. Why
-// none arrives is logged when it changes.
+// Run sends a heartbeat as soon as all is alive and then at each interval, until
+// ctx ends. Why none arrives is logged when it changes, after a first interval
+// in which defib may still be starting.
 func (h Heartbeat) Run(ctx context.Context) {
 	client, last := httpClient(h.HTTP), ""
 	every := h.Every
 	if every <= 0 {
 		every = time.Minute
 	}
+	h.await(ctx, every)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -45,6 +47,23 @@ func (h Heartbeat) Run(ctx context.Context) {
 			return
 		}
 		last = h.tell(ctx, last, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+const beatLook = time.Second // from one look at a start to the next
+
+// await waits until all is alive, for most at most.
+func (h Heartbeat) await(ctx context.Context, most time.Duration) {
+	ctx, stop := context.WithTimeout(ctx, most)
+	defer stop()
+	tick := time.NewTicker(beatLook)
+	defer tick.Stop()
+	for h.Alive != nil && h.Alive() != nil {
 		select {
 		case <-ctx.Done():
 			return

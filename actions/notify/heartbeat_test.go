@@ -70,6 +70,51 @@ func TestHeartbeat(t *testing.T) {
 	})
 }
 
+// A start that takes a while delays the first heartbeat no longer than that, and
+// is no news; one that never ends is.
+func TestHeartbeatAtTheStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes time.Duration
+		beats []int // after 10 s, 1 min, 1 min 11 s
+		log   string
+	}{
+		"soon":  {3 * time.Second, []int{1, 1, 2}, ""},
+		"never": {time.Hour, []int{0, 0, 0}, `level=WARN msg="no heartbeat is sent; its service will call somebody" err="defib is still starting"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, start := &fakeService{}, time.Now()
+				log, lines := logged()
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() {
+					Heartbeat{URL: beatURL, HTTP: f.client(), Log: log, Alive: func() error {
+						if time.Since(start) < c.takes {
+							return errors.New("defib is still starting")
+						}
+						return nil
+					}}.Run(ctx)
+					close(done)
+				}()
+				var got []int
+				for _, d := range []time.Duration{10 * time.Second, 50 * time.Second, 11 * time.Second} {
+					time.Sleep(d) // in the bubble
+					synctest.Wait()
+					got = append(got, f.count())
+				}
+				cancel()
+				<-done
+				if d := cmp.Diff(c.beats, got); d != "" {
+					t.Error(d)
+				}
+				if got := strings.Join(lines(), "\n"); got != c.log {
+					t.Errorf("it says %s", got)
+				}
+			})
+		})
+	}
+}
+
 // What is wrong without being an emergency goes along, where it is taken.
 func TestHeartbeatNote(t *testing.T) {
 	for name, takes := range map[string]bool{"a service that takes it": true, "one that does not": false} {

@@ -221,7 +221,7 @@ func TestFlappingIsOneMessage(t *testing.T) {
 		d.wait(time.Minute)
 		d.sent(slack,
 			"0s post INC-1 warn", "1m0s resolve INC-1 warn over re:1", "1m0s step INC-1 warn over re:1 recovered",
-			"2m0s edit INC-2 warn re:1", "2m0s step INC-2 warn re:1 exited", "3m0s resolve INC-2 warn over re:1", "3m0s step INC-2 warn over re:1 recovered",
+			"2m0s edit INC-2 warn re:1", "2m0s again INC-2 warn re:1", "2m1s step INC-2 warn re:1 exited", "3m0s resolve INC-2 warn over re:1", "3m0s step INC-2 warn over re:1 recovered",
 			"4m0s edit INC-3 warn re:1", "4m0s step INC-3 warn re:1 exited",
 			"5m0s escalate INC-3 page re:1 !", "5m0s edit INC-3 page re:1", "5m1s step INC-3 page re:1 gave up")
 		d.sent(lark, "0s post INC-1 warn", "1m0s resolve INC-1 warn over re:1", "5m0s post INC-3 page re:1 !")

@@ -51,6 +51,7 @@ type Options struct {
 	Facts       func(unit string) (Facts, bool) // of a unit by its key, at once; nil: routes and silences know only names and rules
 	Story       func(policy.Incident) Story     // fills in the host, the unit, its GPUs and the children
 	Render      func(Story, Kind) Text
+	Settled     func() bool // whether the units have been looked at since the start; nil: they have
 	Quiet       Quiet
 	RemindAfter time.Duration // 0: 30 min; negative: never
 	RemindMax   int           // reminders per incident; 0: 3; negative: none
@@ -88,6 +89,7 @@ type Notifier struct {
 	silences []Silence
 	lastID   uint64 // of a silence
 	alarm    *alarm // nil: there was none
+	settled  bool   // what is known of the units is of now
 }
 
 // Open reads what the channels have been told. A damaged outbox is set aside
@@ -98,7 +100,7 @@ func Open(o Options) (*Notifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open notifications: %w", err)
 	}
-	n := &Notifier{o: o}
+	n := &Notifier{o: o, settled: o.Settled == nil}
 	if err := n.addChannels(); err != nil {
 		return nil, fmt.Errorf("open notifications: %w", err)
 	}
@@ -158,6 +160,9 @@ func (n *Notifier) Run(ctx context.Context) error {
 		n.o.Log.Error("open incidents cannot be read: they are told when they change", "err", err)
 	}
 	var wg sync.WaitGroup
+	if n.o.Settled != nil {
+		wg.Go(func() { n.settle(ctx) })
+	}
 	for _, c := range n.channels {
 		wg.Go(func() { c.run(ctx) })
 	}

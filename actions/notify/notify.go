@@ -7,6 +7,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/defib-dev/defib/watcher/policy"
@@ -37,6 +38,7 @@ const (
 	KindStep     Kind = "step"     // one line of its thread
 	KindEvidence Kind = "evidence" // logs and probes, once, in its thread
 	KindEscalate Kind = "escalate" // it needs somebody now, or somebody again: a reply that is seen, with a mention; for Alert: call anew
+	KindAgain    Kind = "again"    // it was over and began anew under its old root: a reply that is seen and calls nobody
 	KindRemind   Kind = "remind"   // it still does; for Alert: call anew, for who had taken it has not ended it
 	KindResolve  Kind = "resolve"  // it is over
 	KindAck      Kind = "ack"      // Alert: somebody has taken it
@@ -80,9 +82,14 @@ type Receipt map[string]string
 type Sink interface {
 	Class() Class
 	// Send sends m and returns the receipt of a root. Its error is an [Error]
-	// whenever the service answered.
+	// whenever the service answered, and [ErrNothing] where m says nothing that
+	// this service is told: then m is done with, and nobody knows whether the
+	// service can be reached.
 	Send(ctx context.Context, m Message) (Receipt, error)
 }
+
+// ErrNothing is that there was nothing to send. The receipt is kept all the same.
+var ErrNothing = errors.New("there is nothing to send")
 
 // Reason says why a send failed, in Alertmanager's words.
 type Reason string

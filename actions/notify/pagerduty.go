@@ -127,7 +127,7 @@ func pagerEvents(m Message) ([]pagerEvent, Receipt) {
 		receipt[pagerCalls] = calls
 	}
 	switch m.Kind {
-	case KindStep, KindEvidence:
+	case KindStep, KindEvidence, KindAgain:
 		return nil, nil
 	case KindAck:
 		return []pagerEvent{{"acknowledge", key}}, receipt

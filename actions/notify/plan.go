@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"slices"
 	"time"
 
 	"github.com/defib-dev/defib/watcher/policy"
@@ -42,6 +43,7 @@ type outlook struct {
 	cover       cover
 	taken       time.Time // until then each child that needs somebody has somebody; zero: not
 	forced      bool      // the channel that it is for tells nobody
+	crowded     time.Time // until then there are enough roots; zero: not
 	in          *policy.Incident
 	rec         *record
 	now         time.Time
@@ -84,7 +86,7 @@ func (o outlook) hush(p plan) plan {
 func (o outlook) wanted() plan {
 	r := o.rec
 	switch {
-	case r.Dropped != 0 && r.Dropped == o.in.Rev && !r.uncalled() && !r.unended(o.now):
+	case r.Dropped != 0 && r.Dropped == o.in.Rev && !r.kept(o.now):
 		return plan{}
 	case !r.Here && (o.class != Threaded || r.Posted == 0):
 		return o.first()
@@ -169,7 +171,7 @@ func (o outlook) threaded() plan {
 	if o.cover == coverParent || o.cover == coverPast {
 		return o.soonest(calls, edits, o.hush(o.remind()))
 	}
-	return o.soonest(calls, edits, o.hush(o.evidence()), o.hush(o.steps(r.newSteps(o.in))), o.hush(o.remind()))
+	return o.soonest(calls, edits, o.hush(o.again()), o.hush(o.evidence()), o.hush(o.steps(r.newSteps(o.in))), o.hush(o.remind()))
 }
 
 func (o outlook) append() plan {
@@ -269,11 +271,32 @@ func (o outlook) edit() plan {
 	return plan{kind: KindEdit, due: r.SentAt.add(paceEvery).time()}
 }
 
+// again says visibly that what was over is not: an edit is seen by nobody. Of
+// what keeps flapping that is said once an hour, and many at once wait.
+func (o outlook) again() plan {
+	r := o.rec
+	if !r.Reopened || r.Closed != 0 || r.Off || r.urgent() || !o.reached() || rank(r.Level) < rank(policy.LevelWarn) {
+		return plan{}
+	}
+	due := later(o.now, o.crowded)
+	if r.Again != 0 {
+		due = later(due, r.Again.add(chainEvery).time())
+	}
+	return plan{kind: KindAgain, due: due}
+}
+
 func (o outlook) evidence() plan {
-	if o.rec.Evidence || o.in.Evidence == nil {
+	if o.rec.Evidence || !evident(o.in) {
 		return plan{}
 	}
 	return plan{kind: KindEvidence, due: o.now}
+}
+
+// evident: there is evidence, and something to read in it.
+func evident(in *policy.Incident) bool {
+	e := in.Evidence
+	return e != nil && (len(e.Logs) > 0 || e.LogsErr != "" || len(in.GPUs) > 0 ||
+		slices.ContainsFunc(e.Probes, func(p policy.Probe) bool { return p.ExitCode != 0 }))
 }
 
 func (o outlook) steps(untold []policy.Step) plan {

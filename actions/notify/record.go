@@ -55,7 +55,8 @@ type record struct {
 	Joined  stamp        `json:"joined,omitempty"`  // the newest of them
 
 	Ref    Receipt `json:"ref,omitempty"`
-	Posted stamp   `json:"posted,omitempty"` // when the root message was sent
+	Posted stamp   `json:"posted,omitempty"`   // when the root message was sent
+	Again  stamp   `json:"again_at,omitempty"` // when it was last said that it began anew
 	told           // of the newest incident
 
 	// What waits. It is worked out anew after a restart.
@@ -84,6 +85,7 @@ type told struct {
 	AckUntil  stamp  `json:"ack_until,omitempty"` // … and until when; 0: nobody has
 	Answered  bool   `json:"answered,omitempty"`  // it was taken since the newest reminder: one more is owed when that expires
 	Resolved  stamp  `json:"resolved,omitempty"`
+	Reopened  bool   `json:"reopened,omitempty"` // its root says that it is over, or did, and nobody was told that it is not
 	Evidence  bool   `json:"evidence,omitempty"`
 	Steps     stamp  `json:"steps,omitempty"`       // of the newest step told …
 	StepsAt   int    `json:"steps_at,omitempty"`    // … and how many of that instant
@@ -113,7 +115,8 @@ func (r *record) follow(in *policy.Incident) {
 		if r.ID != "" && rootOf(in) == in.ID {
 			*r = record{Root: r.Root} // IDs are given anew when the journal begins anew: this is another one
 		}
-		r.ID, r.Opened, r.told, r.Storm, r.Child, r.Rev = in.ID, opened, told{}, "", false, 0
+		reopened := r.Posted != 0 && (r.Resolved != 0 || r.Reopened)
+		r.ID, r.Opened, r.told, r.Storm, r.Child, r.Rev = in.ID, opened, told{Reopened: reopened}, "", false, 0
 	}
 	switch {
 	case in.Rev < r.Rev:
@@ -165,7 +168,7 @@ func (r *record) taken(a *policy.Ack) {
 // notAfter mends what was noted by a clock that has been set back since:
 // nothing was sent later than now, and nothing waits for the old time.
 func (r *record) notAfter(now stamp) {
-	for _, at := range []*stamp{&r.Posted, &r.PagedAt, &r.LineAt, &r.SentAt, &r.Reminded, &r.Resolved} {
+	for _, at := range []*stamp{&r.Posted, &r.Again, &r.PagedAt, &r.LineAt, &r.SentAt, &r.Reminded, &r.Resolved} {
 		*at = min(*at, now)
 	}
 	r.notBefore, r.sparedTo = 0, 0
@@ -182,6 +185,9 @@ func (r *record) uncalled() bool { return r.urgent() && r.dropped() && r.Refused
 func (r *record) unended(now time.Time) bool {
 	return r.Closed != 0 && r.Here && r.Resolved == 0 && r.Refused != 0 && now.Sub(r.Closed.time()) < expirePage
 }
+
+// kept: what the service would not take is tried again.
+func (r *record) kept(now time.Time) bool { return r.uncalled() || r.unended(now) }
 
 // urgent: somebody is needed now.
 func (r *record) urgent() bool { return r.Closed == 0 && (r.Level == policy.LevelPage || r.Child) }
@@ -257,8 +263,10 @@ func (r *record) sent(k Kind, in *policy.Incident, ref Receipt, now time.Time) {
 		r.Reminders, r.Reminded, r.Answered, r.Lapsed = r.Reminders+1, at, false, false
 	case KindAck:
 		r.Acked = true
+	case KindAgain:
+		r.Again, r.Reopened = at, false
 	case KindEscalate:
-		r.Here, r.Lapsed = true, false
+		r.Here, r.Lapsed, r.Reopened = true, false, false
 		r.paged(at)
 	default:
 		r.rootSent(k, in, at)
@@ -270,6 +278,7 @@ func (r *record) paged(at stamp) { r.Paged, r.PagedAt = true, at }
 // rootSent: the root is now as in is.
 func (r *record) rootSent(k Kind, in *policy.Incident, at stamp) {
 	if k == KindPost {
+		r.Reopened = false
 		if !r.Here {
 			r.Posted = at
 			r.stepsTold(in)

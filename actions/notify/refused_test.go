@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -63,6 +64,34 @@ func TestWhatWasRefusedGoesOn(t *testing.T) {
 		d.wait(2 * time.Hour)
 		d.sent(c, "30m0s post INC-1 page !", "40m0s remind INC-1 page re:1 !")
 	})
+}
+
+// Only what is not tried again is called dropped, and counted.
+func TestWhatIsTriedAgainIsNotDropped(t *testing.T) {
+	for level, c := range map[policy.Level]struct {
+		log     string
+		dropped uint64
+	}{
+		policy.LevelPage: {`level=ERROR msg="the service will not take a message: it is sent again when there is news, or in 30 min" channel=c incident=INC-1 kind=post err=no`, 0},
+		policy.LevelWarn: {`level=ERROR msg="message is dropped: the service will not take it" channel=c incident=INC-1 kind=post err=no`, 1},
+	} {
+		t.Run(string(level), func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				ch := to("c", Append, policy.LevelWarn)
+				d := newDesk(t, ch).open()
+				defer d.kill()
+				sinkOf(ch).failing(failWith(ReasonClient, 0))
+				d.commit(trouble("INC-1", level))
+				d.wait(10 * time.Hour)
+				if n := strings.Count(d.log.String(), "level=ERROR"); n != 1 || !strings.Contains(d.log.String(), c.log) {
+					t.Errorf("it says %s", &d.log)
+				}
+				if s := d.n.Channels()[0]; s.Dropped != c.dropped {
+					t.Errorf("dropped %d, want %d", s.Dropped, c.dropped)
+				}
+			})
+		})
+	}
 }
 
 // An alert whose end is refused is not open for ever; the end of what was told
@@ -146,7 +175,7 @@ func TestRefusalsKeepNothingElseBack(t *testing.T) {
 				if got := sinkOf(c).take(); len(got) != 10 {
 					t.Errorf("sent %q, want the 10 that are not refused", got)
 				}
-				if s := d.n.Channels()[0]; bad == 1 && !s.Parked.IsZero() || s.Refused.IsZero() || bad == 1 && s.Dropped != 1 {
+				if s := d.n.Channels()[0]; bad == 1 && !s.Parked.IsZero() || s.Refused.IsZero() || s.Dropped != 0 { // each is tried again
 					t.Errorf("status %+v", s)
 				}
 			})

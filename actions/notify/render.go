@@ -137,16 +137,20 @@ func (w *wordSet) seen(s Story) []string {
 	return out
 }
 
-// checks are what the health checks said before the end.
+// checks are the health checks that failed before the end. That others passed
+// says nothing of why it died.
 func (w *wordSet) checks(s Story) []string {
 	e := s.Incident.Evidence
 	if e == nil {
 		return nil
 	}
 	var out []string
-	for i, p := range e.Probes {
+	for _, p := range e.Probes {
+		if p.ExitCode == 0 {
+			continue
+		}
 		at := clock(s.Now, p.End)
-		if i == 0 {
+		if len(out) == 0 {
 			at = zoned(s.Now, p.End)
 		}
 		out = append(out, w.say("check.line", "time", at, "code", strconv.Itoa(p.ExitCode), "output", cutRunes(Clean(p.Output), logRunes)))

@@ -127,7 +127,7 @@ func (s *shoutrrr) Class() Class { return Append }
 // Send sends m as one message.
 func (s *shoutrrr) Send(ctx context.Context, m Message) (Receipt, error) {
 	if s.scheme.once && (m.Kind == KindRemind || m.Kind == KindResolve) {
-		return nil, nil
+		return nil, ErrNothing
 	}
 	if s.pace != nil {
 		if e := s.pace.take(time.Now()); e != nil {

@@ -93,14 +93,18 @@ func (s *slackSink) Send(ctx context.Context, m Message) (Receipt, error) {
 		}
 		_, err := s.call(ctx, at, slackReply(m, ""), slack.MsgOptionTS(ts))
 		return nil, err
-	case KindEscalate, KindRemind:
+	case KindEscalate, KindRemind, KindAgain:
+		mention := s.mention
+		if m.Kind == KindAgain {
+			mention = ""
+		}
 		switch {
 		case ts == "": // told on its own rather than not at all
-			return s.call(ctx, root, slackRoot(m.Text, s.mention))
+			return s.call(ctx, root, slackRoot(m.Text, mention))
 		case at.moved:
 			return nil, slackGone("its message is in another channel than the configured one; a new one calls there")
 		}
-		_, err := s.call(ctx, at, slackReply(m, s.mention), slack.MsgOptionTS(ts), slack.MsgOptionBroadcast())
+		_, err := s.call(ctx, at, slackReply(m, mention), slack.MsgOptionTS(ts), slack.MsgOptionBroadcast())
 		return nil, err
 	default:
 		mention := ""

@@ -81,6 +81,7 @@ func TestSlackLife(t *testing.T) {
 		{Message{Kind: KindEdit, Text: gaveUpText}, root},
 		{Message{Kind: KindEscalate, Text: gaveUpText}, nil},
 		{Message{Kind: KindRemind, Text: gaveUpText}, nil},
+		{Message{Kind: KindAgain, Text: calm}, nil},
 		{Message{Kind: KindResolve, Text: repairedText}, root},
 	} {
 		step.m.Ref = root
@@ -96,6 +97,7 @@ func TestSlackLife(t *testing.T) {
 		{Path: "/chat.update", Channel: "C0ID", TS: "100.1", Blocks: 6},
 		{Path: "/chat.postMessage", Channel: "C0ID", Thread: "100.1", Broadcast: "true", Called: true, Blocks: 3},
 		{Path: "/chat.postMessage", Channel: "C0ID", Thread: "100.1", Broadcast: "true", Called: true, Blocks: 3},
+		{Path: "/chat.postMessage", Channel: "C0ID", Thread: "100.1", Broadcast: "true", Blocks: 3},
 		{Path: "/chat.update", Channel: "C0ID", TS: "100.1", Blocks: 5},
 	}
 	if d := cmp.Diff(want, calls(t, s)); d != "" {

@@ -104,6 +104,7 @@ func (c *channel) planStorm(s *record) policy.Incident {
 	s.follow(&in)
 	s.Paged = s.Paged && !slices.ContainsFunc(s.Members, func(root string) bool { return unpaged(c.recs[root], s) })
 	c.plan(s, &in)
+	in.Opened = c.began(s) // for people: what is told of it goes by the time of its record
 	return in
 }
 
@@ -122,37 +123,75 @@ func (c *channel) membersPaged(s *record) {
 	}
 }
 
-// stormIncident puts a storm together, from its members' records.
+// stormIncident puts a storm together, from its members' records. It is over
+// when its own incidents are; those that followed them are listed with them.
 func (c *channel) stormIncident(s *record) policy.Incident {
-	in := policy.Incident{ID: s.Root, Rule: RuleStorm, Opened: s.Opened.time(), Rev: len(s.Members), Level: policy.LevelInfo}
-	members := c.members(s)
-	open, urgent, closed := 0, 0, s.Opened
-	var ended policy.Ends
-	for _, m := range members {
+	in := policy.Incident{ID: s.Root, Rule: RuleStorm, Opened: s.Opened.time(), Level: policy.LevelInfo}
+	members, followed := c.members(s)
+	var all tally
+	for _, m := range slices.Concat(members, followed) {
 		in.Children = append(in.Children, m.ID)
+		all.add(m)
+	}
+	open, urgent := 0, false
+	for _, m := range members {
 		in.Rev += m.Rev
-		closed = max(closed, m.Closed)
 		if m.Closed == 0 {
 			open++
 			in.Level = louder(in.Level, m.Level)
-		} else {
-			ended.Add(cmp.Or(m.End, "recovered")) // records of an older defib do not say
 		}
-		urgent += btoi(m.urgent())
+		urgent = urgent || m.urgent()
 	}
-	in.Name = fmt.Sprintf("%d containers", len(s.Members))
-	in.Cause = fmt.Sprintf("%d incidents at about the same time; %d of them go on and %d need somebody", len(s.Members), open, urgent)
-	in.NeedsYou, in.Ack = urgent > 0, c.ackOfAll(members)
-	if urgent > 0 {
+	in.Rev += len(s.Members)
+	in.Name = fmt.Sprintf("%d containers", len(in.Children))
+	in.Cause = fmt.Sprintf("%d incidents at about the same time; %d of them go on and %d need somebody", len(in.Children), all.open, all.urgent)
+	in.NeedsYou, in.Ack = urgent, c.ackOfAll(members)
+	if urgent {
 		in.Level = policy.LevelPage
 	}
 	if open == 0 {
 		var why string
-		in.End, why = ended.Together()
-		in.Closed, in.Cause = closed.time(), fmt.Sprintf("%d incidents at about the same time; %s", len(s.Members), why)
+		in.End, why = all.end()
+		in.Closed = cmp.Or(all.closed, s.Joined, s.Opened).time()
+		in.Cause = fmt.Sprintf("%d incidents at about the same time; %s", len(in.Children), why)
 		in.Level = louder(in.Level, s.Level)
 	}
 	return in
+}
+
+// tally is how the incidents do that a storm lists.
+type tally struct {
+	open, urgent int
+	closed       stamp // the last of them
+	ended        policy.Ends
+}
+
+func (t *tally) add(m *record) {
+	t.urgent += btoi(m.urgent())
+	if m.Closed == 0 {
+		t.open++
+		return
+	}
+	t.closed = max(t.closed, m.Closed)
+	t.ended.Add(cmp.Or(m.End, "recovered")) // records of an older defib do not say
+}
+
+// end is how a storm ended: its own incidents are over, and what is open
+// followed them.
+func (t *tally) end() (end, why string) {
+	if t.open == 0 {
+		return t.ended.Together()
+	}
+	parts := []string{fmt.Sprintf("failed again: %d", t.open)}
+	for _, p := range []struct {
+		word string
+		n    int
+	}{{"failed", t.ended.Failed}, {"removed", t.ended.Removed}, {"stopped", t.ended.Stopped}, {"well again", t.ended.Recovered}} {
+		if p.n > 0 {
+			parts = slices.Insert(parts, 0, fmt.Sprintf("%s: %d", p.word, p.n))
+		}
+	}
+	return policy.EndMixed, strings.Join(parts, "; ")
 }
 
 // ackOfAll: each of those that need somebody has been taken; until the first
@@ -184,19 +223,36 @@ func louder(a, b policy.Level) policy.Level {
 	return a
 }
 
-// members returns the records of a storm, the worst first.
-func (c *channel) members(s *record) []*record {
-	out := make([]*record, 0, len(s.Members))
+// members returns the records of a storm, and those of its members that have
+// an incident since, which is told on its own; each the worst first.
+func (c *channel) members(s *record) (own, followed []*record) {
 	for _, root := range s.Members {
-		if m := c.recs[root]; m != nil && (m.Opened <= s.Joined || m.Storm == s.Root) { // not an incident that followed
-			out = append(out, m)
+		switch m := c.recs[root]; {
+		case m == nil:
+		case m.Opened <= s.Joined || m.Storm == s.Root:
+			own = append(own, m)
+		default:
+			followed = append(followed, m)
 		}
 	}
-	slices.SortFunc(out, func(a, b *record) int {
-		return cmp.Or(cmp.Compare(btoi(a.Closed != 0), btoi(b.Closed != 0)), cmp.Compare(btoi(!a.grave()), btoi(!b.grave())),
-			cmp.Compare(rank(b.Level), rank(a.Level)), cmp.Compare(a.Opened, b.Opened), cmp.Compare(a.Root, b.Root))
-	})
-	return out
+	slices.SortFunc(own, worse)
+	slices.SortFunc(followed, worse)
+	return own, followed
+}
+
+func worse(a, b *record) int {
+	return cmp.Or(cmp.Compare(btoi(a.Closed != 0), btoi(b.Closed != 0)), cmp.Compare(btoi(!a.grave()), btoi(!b.grave())),
+		cmp.Compare(rank(b.Level), rank(a.Level)), cmp.Compare(a.Opened, b.Opened), cmp.Compare(a.Root, b.Root))
+}
+
+// began is when the first of a storm's incidents did: before it was one.
+func (c *channel) began(s *record) time.Time {
+	first := s.Opened
+	own, _ := c.members(s)
+	for _, m := range own {
+		first = min(first, m.Opened)
+	}
+	return first.time()
 }
 
 // tellStorm gives a message the members of its storm, and names those who
@@ -210,6 +266,7 @@ func (c *channel) tellStorm(story *Story, j job) {
 			continue // its ID is listed all the same
 		}
 		in.Evidence, in.Steps = nil, nil
+		c.calmed(&in)
 		story.Children = append(story.Children, in)
 		if in.Closed.IsZero() && in.Level == policy.LevelPage {
 			names = append(names, in.Name)
@@ -218,7 +275,10 @@ func (c *channel) tellStorm(story *Story, j job) {
 	if n := len(names); n > stormNames {
 		names = append(names[:stormNames], fmt.Sprintf("%d more", n-stormNames))
 	}
-	if len(names) > 0 {
+	if j.rec.urgent() && c.allUp(j.rec) {
+		story.Incident.Cause = fmt.Sprintf("%d incidents at about the same time", len(j.in.Children))
+	}
+	if len(names) > 0 && j.in.Closed.IsZero() {
 		story.Incident.Cause += ": " + strings.Join(names, ", ")
 	}
 }

@@ -161,16 +161,69 @@ func TestAStormSaysHowItEnded(t *testing.T) {
 				}
 				d.commit(all...)
 				d.wait(time.Minute)
-				for _, m := range sinkOf(ch).msgs {
-					if in := m.Story.Incident; m.Kind == KindResolve && in.Rule == RuleStorm {
-						if !strings.HasPrefix(m.Text.Title, c.title) || in.Cause != c.cause {
-							t.Errorf("%q, %q", m.Text.Title, in.Cause)
-						}
-						return
-					}
+				if m := endOfStorm(t, ch); !strings.HasPrefix(m.Text.Title, c.title) || m.Story.Incident.Cause != c.cause {
+					t.Errorf("%q, %q", m.Text.Title, m.Story.Incident.Cause)
 				}
-				t.Error("the end of the storm is not told")
 			})
 		})
 	}
+}
+
+// A storm's end counts and times what it lists, and calls nothing well that
+// failed again and is told on its own.
+func TestAStormIsNotWellWhileWhatFollowedIsNot(t *testing.T) {
+	for name, c := range map[string]struct {
+		again bool // what followed is over, too
+		title string
+		text  string
+	}{
+		"two are down": {false, "⚪ 8 containers on gpu-03: over after 3 min", "8 incidents at about the same time; well again: 6; failed again: 2"},
+		"all are well": {true, "✅ 8 containers on gpu-03: well again after 3 min", "8 incidents at about the same time; all of them are well again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				ch := to("c", Threaded, policy.LevelWarn)
+				d := newDesk(t, ch)
+				d.o.Render = mustWords(t, "en", nil).Render
+				d.open()
+				defer d.kill()
+				all := many(8, policy.LevelWarn)
+				d.commit(all...)
+				d.wait(time.Minute)
+				d.commit(over(all[6]), over(all[7]))
+				d.wait(time.Minute)
+				var follow []policy.Incident
+				for i, root := range []string{"INC-006", "INC-007"} {
+					x := page(trouble([]string{"INC-X", "INC-Y"}[i], policy.LevelWarn))
+					x.Root, x.Times, x.Name = root, 2, "c-"+root
+					follow = append(follow, x)
+				}
+				d.commit(follow...)
+				d.wait(time.Minute)
+				if c.again {
+					d.commit(each2(follow, over)...)
+				}
+				d.commit(each2(all[:6], over)...)
+				d.wait(time.Minute)
+				m := endOfStorm(t, ch)
+				if !strings.HasPrefix(m.Text.Title, c.title) || m.Story.Incident.Cause != c.text || len(m.Story.Incident.Children) != 8 {
+					t.Errorf("%q, %q, %d listed", m.Text.Title, m.Story.Incident.Cause, len(m.Story.Incident.Children))
+				}
+				if lead := strings.Join(m.Text.Lead, "\n"); strings.Contains(lead, "Nothing to do") != c.again || strings.Contains(lead, "🔴") == c.again {
+					t.Errorf("it says %s", lead)
+				}
+			})
+		})
+	}
+}
+
+func endOfStorm(t *testing.T, c Channel) Message {
+	t.Helper()
+	for _, m := range slices.Backward(sinkOf(c).msgs) {
+		if m.Kind == KindResolve && m.Story.Incident.Rule == RuleStorm {
+			return m
+		}
+	}
+	t.Fatal("the end of the storm is not told")
+	return Message{}
 }

@@ -55,6 +55,7 @@ type telling struct {
 
 	Children []childTelling // of a correlated incident, worst first
 	More     int            // that are left out
+	Open     bool           // one of them is not over
 
 	in *policy.Incident
 }
@@ -120,7 +121,7 @@ func (d *telling) incident() bool { return d.Mood != "start" && d.Mood != "test"
 // urgent: somebody is to be called, and nobody has taken it.
 func (d *telling) urgent(k Kind) bool {
 	switch k {
-	case KindStep, KindEvidence, KindAck, KindTest:
+	case KindStep, KindEvidence, KindAgain, KindAck, KindTest:
 		return false
 	case KindAlarm:
 		return true
@@ -244,6 +245,7 @@ func (w *wordSet) tellChildren(d *telling, s Story) {
 	d.More = max(0, len(list)-maxChildren)
 	for i := range list[:len(list)-d.More] {
 		c := &list[i]
+		d.Open = d.Open || c.Closed.IsZero()
 		_, icon := mood(Story{Incident: *c}, KindPost)
 		state := w.rule(c.Rule)
 		if !c.Closed.IsZero() {

@@ -166,7 +166,7 @@ func (w *wordSet) check() error {
 }
 
 func allKinds() []Kind {
-	return []Kind{KindPost, KindEdit, KindStep, KindEvidence, KindEscalate, KindRemind, KindResolve, KindAck, KindTest, KindAlarm}
+	return []Kind{KindPost, KindEdit, KindStep, KindEvidence, KindEscalate, KindAgain, KindRemind, KindResolve, KindAck, KindTest, KindAlarm}
 }
 
 const (

@@ -58,6 +58,22 @@ func (l *lateLoop) await(ctx context.Context) {
 	}
 }
 
+// settled reports whether what is told of the units is of now: they have been
+// looked at since the start, or Docker has been away for long enough to say so.
+func (l *lateLoop) settled(docker time.Duration, now time.Time) bool {
+	if l.w == nil {
+		return true
+	}
+	return settled(l.w.View(), docker, now)
+}
+
+func settled(v *watcher.View, docker time.Duration, now time.Time) bool {
+	if v == nil {
+		return false
+	}
+	return v.Host.Synced || !v.Host.Connected && now.Sub(v.Host.Since) >= docker
+}
+
 // newTelling makes every channel of the configuration. Its error names all
 // that is missing, and no secret.
 func newTelling(s config.Settings, getenv func(string) string, kept incidents, loop *lateLoop, log *slog.Logger, now func() time.Time) (*telling, error) {
@@ -94,6 +110,7 @@ func newTelling(s config.Settings, getenv func(string) string, kept incidents, l
 		Dir: s.StateDir, Channels: channels, Routes: routesOf(n.Routes), Archive: kept, Quiet: quiet,
 		Facts: teller.facts, Story: teller.story, Render: words.Render, Log: log, Now: now,
 		RemindAfter: n.RemindAfter, RemindMax: n.RemindMax,
+		Settled: func() bool { return loop.settled(s.Config.Policy.DockerPage, now()) },
 	}
 	if n.RemindMax == 0 {
 		o.RemindMax = -1

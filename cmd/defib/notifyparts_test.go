@@ -156,6 +156,30 @@ func TestNoChannels(t *testing.T) {
 	}
 }
 
+// What the journal says of the containers is not told before they have been
+// looked at.
+func TestSettled(t *testing.T) {
+	up := policy.Host{Connected: true, Since: noon}
+	for name, c := range map[string]struct {
+		v    *watcher.View
+		want bool
+	}{
+		"no view":             {nil, false},
+		"not looked at yet":   {&watcher.View{Host: up}, false},
+		"looked at":           {&watcher.View{Host: policy.Host{Connected: true, Synced: true}}, true},
+		"Docker is not there": {&watcher.View{Host: policy.Host{Since: noon, Paged: true}}, false}, // of before the start
+		"Docker is away":      {&watcher.View{Host: policy.Host{Since: noon.Add(-time.Minute)}}, true},
+		"it is there at last": {&watcher.View{Host: policy.Host{Connected: true, Since: noon.Add(-time.Minute)}}, false},
+	} {
+		if got := settled(c.v, time.Minute, noon); got != c.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+	if !(&lateLoop{}).settled(time.Minute, noon) {
+		t.Error("without a watcher there is nothing to wait for")
+	}
+}
+
 // shelf is a journal with a few incidents.
 type shelf struct{ list []policy.Incident }
 
@@ -389,7 +413,8 @@ func TestAStartTellsWhereItBelongs(t *testing.T) {
 	dir := t.TempDir()
 	paged(t, dir, "shop/web/1", "shop")
 	file := filepath.Join(dir, "config.yaml")
-	text := `notify:
+	text := `policy: {docker_page_after: 1s} # until then what is known of the containers may be old
+notify:
   channels:
     - {name: shop, type: webhook, url_env: SHOP_URL}
     - {name: other, type: webhook, url_env: OTHER_URL}
@@ -406,15 +431,15 @@ func TestAStartTellsWhereItBelongs(t *testing.T) {
 	log := &output{want: "source lost", seen: make(chan struct{})}
 	ended := make(chan int)
 	go func() { ended <- newApp(nil, log, log, lookup(env)).run(ctx, []string{"run"}) }()
-	select {
-	case got := <-shop.came:
-		if !strings.Contains(got, `"INC-00AA"`) || !strings.Contains(got, `"host":"gpu-03"`) {
-			t.Errorf("got %s", got)
+	for inbox, want := range map[*inbox]string{shop: `"INC-00AA"`, other: "docker_unreachable"} {
+		select {
+		case got := <-inbox.came:
+			if !strings.Contains(got, want) || !strings.Contains(got, `"host":"gpu-03"`) {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("nobody was told of %s", want)
 		}
-	case got := <-other.came:
-		t.Errorf("the wrong channel was told: %s", got)
-	case <-time.After(time.Minute):
-		t.Error("nobody was told")
 	}
 	stop()
 	<-ended
@@ -519,7 +544,8 @@ func TestStopBesideDeafServices(t *testing.T) {
 	dir := t.TempDir()
 	paged(t, dir, "shop/web/1", "shop")
 	file := filepath.Join(dir, "config.yaml")
-	text := `notify:
+	text := `policy: {docker_page_after: 1s} # until then what is known of the containers may be old
+notify:
   start_message: true
   channels:
     - {name: slack, type: slack, token_env: TOKEN, channel: C1, api_url: "http://` + at + `"}

@@ -121,13 +121,16 @@ func (a *app) previewChannel(ctx context.Context, n config.Notify, src config.So
 	if m.Kind == notify.KindResolve || m.Kind == notify.KindAck { // there was a message before it
 		first := m
 		first.Kind = notify.KindPost
-		if m.Ref, err = sink.Send(ctx, first); err != nil {
+		if m.Ref, err = sink.Send(ctx, first); err != nil && !errors.Is(err, notify.ErrNothing) {
 			return err
 		}
 		rec.taken()
 	}
 	_, err = sink.Send(ctx, m)
 	bodies := rec.taken()
+	if errors.Is(err, notify.ErrNothing) {
+		err = nil
+	}
 	if len(bodies) == 0 {
 		return hinted(errors.Join(errors.New("this event sends nothing to this channel"), err), "leave --channel out to see the words")
 	}
