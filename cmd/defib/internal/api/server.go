@@ -130,7 +130,7 @@ func (s *Server) unit(w http.ResponseWriter, r *http.Request) {
 	if v == nil {
 		return
 	}
-	u, err := Find(v.Units, v.Host.Others, r.PathValue("name"))
+	u, err := s.found(v, r.PathValue("name"))
 	if err != nil {
 		s.fail(w, err)
 		return
