@@ -25,6 +25,7 @@ func TestExitCodes(t *testing.T) {
 		{"", exitOK, ""},
 		{"config", exitOK, ""},
 		{"statsu", exitUsage, "defib: there is no command \"statsu\"\n  did you mean defib status?\n"},
+		{"statu", exitUsage, "defib: there is no command \"statu\"\n  did you mean defib status?\n"},
 		{"gpu", exitUsage, "defib: there is no command \"gpu\"\n  did you mean defib gpus?\n"},
 		{"config chek", exitUsage, "defib: there is no command \"chek\"\n  did you mean defib config check?\n"},
 		{"status --wide", exitUsage, "defib: unknown flag: --wide\n  `defib --help` lists the commands, and each takes --help too\n"},
