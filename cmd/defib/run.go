@@ -52,6 +52,9 @@ variable, which beats the file of --config.`,
 // needs the one before. It returns nil when ctx ended.
 func (a *app) serve(ctx context.Context, s config.Settings) error {
 	log := a.logger(s)
+	for _, text := range config.Unknown(a.environ, &s.Config.Notify) {
+		log.Warn(text)
+	}
 	settleProcess(a.getenv)
 	now := watcher.Clock()
 	masker, err := mask.New(s.Config.Mask)
@@ -64,7 +67,7 @@ func (a *app) serve(ctx context.Context, s config.Settings) error {
 	}
 	defer jr.Close() // a second Close does nothing
 	eng, err := engine.New(engine.Options{
-		Host: s.Host, Log: log, Mask: masker.Line, Watch: s.Config.Policy.OptIn, Now: now, Generation: saved.Host.Generation,
+		Host: s.Host, Log: log, Mask: masker.Line, Watch: optIn(s.Config.Policy), Now: now, Generation: saved.Host.Generation,
 	})
 	if err != nil {
 		return err
