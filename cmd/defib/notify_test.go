@@ -164,6 +164,14 @@ func TestSilence(t *testing.T) {
 		},
 		{[]string{"silence", "rm", "s7"}, "S7: the silence about container web*, label team=a has ended.\n", "", exitOK},
 		{[]string{"silence", "rm", "S7"}, "", "defib: there is no silence \"S7\"\n  `defib silence ls` lists those that have not ended\n", exitUnreachable},
+		{
+			[]string{"silence", "add", "--unit", "lma", "--for", "2h", "-m", "w"},
+			"S7: nothing is told of container lma until 2026-03-01 14:00:00. `defib silence rm S7` ends it.\nNo watched container is called \"lma\" now; did you mean lama? The silence stands all the same.\n", "", exitOK,
+		},
+		{
+			[]string{"silence", "add", "--rule", "gave-up", "--for", "2h", "-m", "w"}, "",
+			"defib: there is no rule \"gave-up\": rules are written in small letters and underscores\n  did you mean gave_up?\n", exitFailed,
+		},
 		{[]string{"silence", "add", "--for", "2h", "-m", "w"}, "", "defib: say what to silence: --unit, --project, --label or --rule\n  --unit '*' silences everything\n", exitUsage},
 		{[]string{"silence", "add", "--project", "a", "-m", "w"}, "", "defib: say how long, such as --for 2h\n  a silence always ends, so that none is forgotten\n", exitUsage},
 		{[]string{"silence", "add", "--rule", "oom", "--for", "2h"}, "", "defib: say why, such as -m \"moving its disk\"\n  others will wonder about the quiet\n", exitUsage},
