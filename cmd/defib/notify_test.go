@@ -210,13 +210,15 @@ func TestAckCommand(t *testing.T) {
 			"INC-7F3K: its acknowledgement was taken back by li.\n", "", exitOK,
 		},
 		{
-			[]string{"ack", "INC-1"},
-			note("refused", "there is no open incident INC-1; `defib incidents --open` lists them"),
-			policy.Command{Order: policy.OrderAck, Incident: "INC-1"},
-			"", "defib: ack INC-1: there is no open incident INC-1; `defib incidents --open` lists them\n", exitFailed,
+			[]string{"ack", "INC-2B"},
+			note("refused", "there is no open incident INC-2B; `defib incidents --open` lists them"),
+			policy.Command{Order: policy.OrderAck, Incident: "INC-2B"},
+			"", "defib: ack INC-2B: there is no open incident INC-2B; `defib incidents --open` lists them\n", exitFailed,
 		},
 	} {
-		d := (&daemon{view: zoo(), answer: c.answer, incidents: story()}).start(t)
+		list := story()
+		list[1].Ack = &policy.Ack{By: "li"}
+		d := (&daemon{view: zoo(), answer: c.answer, incidents: list}).start(t)
 		out, errs, code := d.run(t, c.args...)
 		if out != c.out || errs != c.err || code != c.code {
 			t.Errorf("%v: got %q, %q, %d; want %q, %q, %d", c.args, out, errs, code, c.out, c.err, c.code)
@@ -229,6 +231,28 @@ func TestAckCommand(t *testing.T) {
 		if out, _, _ := d.run(t, "__complete", "ack", ""); !strings.HasPrefix(out, "INC-7F3K\tlama: it exits") {
 			t.Errorf("completion: got %q", out)
 		}
+	}
+}
+
+// TestAckOfNothing wants no order where there is nothing to do.
+func TestAckOfNothing(t *testing.T) {
+	d := (&daemon{view: zoo(), incidents: story()}).start(t)
+	for _, c := range []struct {
+		args     []string
+		out, err string
+		code     int
+	}{
+		{[]string{"ack", "7f3k", "--undo"}, "INC-7F3K: nobody had taken it.\n", "", exitOK},
+		{[]string{"ack", "INC-1"}, "", "defib: there is no incident \"INC-1\"\n  `defib incidents --since 90d` lists all that are kept\n", exitUnreachable},
+		{[]string{"incident", "1"}, "", "defib: there is no incident \"INC-1\"\n  `defib incidents --since 90d` lists all that are kept\n", exitUnreachable},
+	} {
+		out, errs, code := d.run(t, c.args...)
+		if out != c.out || errs != c.err || code != c.code {
+			t.Errorf("%v: got %q, %q, %d; want %q, %q, %d", c.args, out, errs, code, c.out, c.err, c.code)
+		}
+	}
+	if len(d.commands) > 0 {
+		t.Errorf("an order was given: %+v", <-d.commands)
 	}
 }
 

@@ -177,7 +177,7 @@ func TestNobodyIsTold(t *testing.T) {
 func TestAck(t *testing.T) {
 	note := policy.Decision{ID: 3, Verb: policy.VerbNote, Rule: "acknowledged", Reason: "ack by li, until 16:00 UTC", Incident: "INC-7F3K"}
 	loop := &fakeLoop{view: viewOf(web()), do: func(policy.Command) ([]policy.Decision, error) { return []policy.Decision{note}, nil }}
-	c := serve(t, loop, &fakeArchive{})
+	c := serve(t, loop, &fakeArchive{incidents: []policy.Incident{{ID: "INC-7F3K"}, {ID: "INC-1", Closed: noon}}})
 	got, err := c.Do(t.Context(), Order{Command: policy.Command{Order: policy.OrderAck, Incident: "INC-7F3K", For: time.Hour, Why: "on it"}})
 	if err != nil || got.Result != Done || got.Text != note.Reason {
 		t.Errorf("got %+v, %v", got, err)
@@ -188,6 +188,13 @@ func TestAck(t *testing.T) {
 	}
 	note = policy.Decision{ID: 4, Verb: policy.VerbNote, Rule: "refused", Reason: "there is no open incident INC-1"}
 	if got, err = c.Do(t.Context(), Order{Command: policy.Command{Order: policy.OrderAck, Incident: "INC-1"}}); err != nil || got.Result != Refused {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	_, err = c.Do(t.Context(), Order{Command: policy.Command{Order: policy.OrderAck, Incident: "9"}})
+	if unknown, ok := errors.AsType[*UnknownError](err); !ok || unknown.Text != `there is no incident "INC-9"` {
+		t.Errorf("got %v", err)
+	}
+	if got, err = c.Do(t.Context(), Order{Command: policy.Command{Order: policy.OrderAck, Incident: "7f3k", Undo: true}}); err != nil || got.Text != "nobody had taken it" {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for _, x := range []struct {
