@@ -51,10 +51,7 @@ variable, which beats the file of --config.`,
 // serve is the daemon: everything is made here, in the order in which each
 // needs the one before. It returns nil when ctx ended.
 func (a *app) serve(ctx context.Context, s config.Settings) error {
-	log := a.logger(s)
-	for _, text := range config.Unknown(a.environ, &s.Config.Notify) {
-		log.Warn(text)
-	}
+	log := a.openLog(s)
 	settleProcess(a.getenv)
 	now := watcher.Clock()
 	masker, err := mask.New(s.Config.Mask)
@@ -194,6 +191,16 @@ func bootID() string {
 		return ""
 	}
 	return strings.TrimSpace(string(id))
+}
+
+// openLog is the log of a daemon that starts. It begins with the variables that
+// are not known, for one of them may have been meant to keep it from acting.
+func (a *app) openLog(s config.Settings) *slog.Logger {
+	log := a.logger(s)
+	for _, text := range config.Unknown(a.environ, &s.Config.Notify) {
+		log.Warn("unknown variable", "problem", a.clean(text))
+	}
+	return log
 }
 
 // logger writes to stderr: text on a terminal, JSON otherwise.
