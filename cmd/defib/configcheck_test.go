@@ -37,7 +37,8 @@ notify:
   routes:
     - {channels: [d]}
 `,
-			map[string]string{"DEFIB_OBSERV": "1"}, exitFailed, "",
+			map[string]string{"DEFIB_OBSERV": "1"},
+			exitFailed, "",
 			[]string{
 				file + `:5:11: notify.locale: want en or zh, have "de"`,
 				file + `:6:3: notify.quiet_hours: want two times of day that differ, such as 23:00-07:00, have "night"`,
@@ -57,7 +58,8 @@ notify:
 		{
 			"a channel beside one without its secret",
 			"notify: {channels: [{name: a, type: webhook, url_env: U}, {name: b, type: webhook, url_env: NOT_SET}]}\n",
-			map[string]string{"U": "nowhere"}, exitFailed, "",
+			map[string]string{"U": "nowhere"},
+			exitFailed, "",
 			[]string{
 				"c.yaml:1: notify.channels[1].url_env: the variable NOT_SET is not set",
 				"channel a: ",

@@ -169,8 +169,8 @@ func TestSilence(t *testing.T) {
 			"S7: nothing is told of container lma until 2026-03-01 14:00:00. `defib silence rm S7` ends it.\nNo watched container is called \"lma\" now; did you mean lama? The silence stands all the same.\n", "", exitOK,
 		},
 		{
-			[]string{"silence", "add", "--rule", "gave-up", "--for", "2h", "-m", "w"}, "",
-			"defib: there is no rule \"gave-up\": rules are written in small letters and underscores\n  did you mean gave_up?\n", exitFailed,
+			[]string{"silence", "add", "--rule", "gave-up", "--for", "2h", "-m", "w"},
+			"", "defib: there is no rule \"gave-up\": rules are written in small letters and underscores\n  did you mean gave_up?\n", exitFailed,
 		},
 		{[]string{"silence", "add", "--for", "2h", "-m", "w"}, "", "defib: say what to silence: --unit, --project, --label or --rule\n  --unit '*' silences everything\n", exitUsage},
 		{[]string{"silence", "add", "--project", "a", "-m", "w"}, "", "defib: say how long, such as --for 2h\n  a silence always ends, so that none is forgotten\n", exitUsage},

@@ -236,7 +236,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		"notify:\n  locale: de\n  quiet_hours: night\n  timezone: Mars\n  channels:\n    - {name: a b, type: slak}\n    - {type: webhook, url_env: U}\n  routes:\n    - {channels: [b]}\n": {
 			"notify.locale", "notify.quiet_hours", "notify.timezone", "notify.channels[0].type", "notify.channels[0].name", "notify.channels[1]", "notify.routes[0].channels",
 		},
-		"notify:\n  channels:\n    - {nmae: a, type: webhook, url_env: U}\n  routes:\n    - {channels: [a], label: x}\n": {"notify.channels[0].nmae", "notify.routes[0].label"},
+		"notify:\n  channels:\n    - {nam3: a, type: webhook, url_env: U}\n  routes:\n    - {channels: [a], label: x}\n": {"notify.channels[0].nam3", "notify.routes[0].label"},
 		"notify:\n  chanels:\n    - {name: a}\n  routes:\n    - {channels: [a]}\n":                                       {"notify.chanels"},
 		"notify:\n  channels: [a]\n  routes:\n    - {channels: [a]}\n":                                                   {"notify.channels[0]"},
 	} {
