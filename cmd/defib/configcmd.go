@@ -27,7 +27,9 @@ func (a *app) configCheckCmd() *cobra.Command {
 		Use:   "check [FILE]",
 		Short: "Look for mistakes in a file, all at once",
 		Long: `Look for mistakes in a file, by default the one that DEFIB_CONFIG names, and whether
-every secret that it names can be read and used. Needs no daemon, and sends nothing.`,
+every secret, group and template that it names can be read and used. Needs no
+daemon, and sends nothing. Run it as the daemon runs: it warns of what is not
+there, and of variables that are not known.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			file := a.getenv(config.Env("config"))
 			if len(args) > 0 {
@@ -36,21 +38,7 @@ every secret that it names can be read and used. Needs no daemon, and sends noth
 			if file == "" || len(args) > 1 {
 				return usage("config check takes one FILE", "config.yaml.example in the sources shows what it may hold")
 			}
-			cfg, src, err := config.Load(file)
-			if err != nil {
-				return a.mistakes(err)
-			}
-			if err := cfg.Notify.ReadSecrets(a.getenv, src); err != nil {
-				fmt.Fprintln(a.err, a.lines(err.Error()))
-				return hinted(errors.New("secrets are missing"), "the daemon needs them under the same names; run this as it runs")
-			}
-			_, errWords := newWords(cfg.Notify)
-			_, errChannels := newChannels(cfg.Notify.Channels, a.getenv)
-			if err := errors.Join(errWords, errChannels); err != nil {
-				return err
-			}
-			fmt.Fprintln(a.out, a.clean(file)+": no mistakes")
-			return nil
+			return a.check(file)
 		},
 	}
 }
@@ -63,7 +51,7 @@ func (a *app) mistakes(err error) error {
 		return err
 	}
 	fmt.Fprintln(a.err, ps.Error())
-	return hinted(errors.New(plural(len(ps), "mistake")+" in the configuration"), "")
+	return hinted(mistaken(len(ps)), "")
 }
 
 func (a *app) configShowCmd() *cobra.Command {

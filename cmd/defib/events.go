@@ -20,6 +20,8 @@ func (a *app) eventsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events [NAME]",
 		Short: "What happened, what defib decided, and why",
+		Long: `What happened, what defib decided, and why. NAME may be that of a container that
+has been removed: the log is searched for it.`,
 		Example: `  defib events --since 10m
   defib events -f web
   defib events -f -o json | jq .decisions`,

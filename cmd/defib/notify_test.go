@@ -164,6 +164,14 @@ func TestSilence(t *testing.T) {
 		},
 		{[]string{"silence", "rm", "s7"}, "S7: the silence about container web*, label team=a has ended.\n", "", exitOK},
 		{[]string{"silence", "rm", "S7"}, "", "defib: there is no silence \"S7\"\n  `defib silence ls` lists those that have not ended\n", exitUnreachable},
+		{
+			[]string{"silence", "add", "--unit", "lma", "--for", "2h", "-m", "w"},
+			"S7: nothing is told of container lma until 2026-03-01 14:00:00. `defib silence rm S7` ends it.\nNo watched container is called \"lma\" now; did you mean lama? The silence stands all the same.\n", "", exitOK,
+		},
+		{
+			[]string{"silence", "add", "--rule", "gave-up", "--for", "2h", "-m", "w"},
+			"", "defib: there is no rule \"gave-up\": rules are written in small letters and underscores\n  did you mean gave_up?\n", exitFailed,
+		},
 		{[]string{"silence", "add", "--for", "2h", "-m", "w"}, "", "defib: say what to silence: --unit, --project, --label or --rule\n  --unit '*' silences everything\n", exitUsage},
 		{[]string{"silence", "add", "--project", "a", "-m", "w"}, "", "defib: say how long, such as --for 2h\n  a silence always ends, so that none is forgotten\n", exitUsage},
 		{[]string{"silence", "add", "--rule", "oom", "--for", "2h"}, "", "defib: say why, such as -m \"moving its disk\"\n  others will wonder about the quiet\n", exitUsage},
@@ -202,13 +210,15 @@ func TestAckCommand(t *testing.T) {
 			"INC-7F3K: its acknowledgement was taken back by li.\n", "", exitOK,
 		},
 		{
-			[]string{"ack", "INC-1"},
-			note("refused", "there is no open incident INC-1; `defib incidents --open` lists them"),
-			policy.Command{Order: policy.OrderAck, Incident: "INC-1"},
-			"", "defib: ack INC-1: there is no open incident INC-1; `defib incidents --open` lists them\n", exitFailed,
+			[]string{"ack", "INC-2B"},
+			note("refused", "there is no open incident INC-2B; `defib incidents --open` lists them"),
+			policy.Command{Order: policy.OrderAck, Incident: "INC-2B"},
+			"", "defib: ack INC-2B: there is no open incident INC-2B; `defib incidents --open` lists them\n", exitFailed,
 		},
 	} {
-		d := (&daemon{view: zoo(), answer: c.answer, incidents: story()}).start(t)
+		list := story()
+		list[1].Ack = &policy.Ack{By: "li"}
+		d := (&daemon{view: zoo(), answer: c.answer, incidents: list}).start(t)
 		out, errs, code := d.run(t, c.args...)
 		if out != c.out || errs != c.err || code != c.code {
 			t.Errorf("%v: got %q, %q, %d; want %q, %q, %d", c.args, out, errs, code, c.out, c.err, c.code)
@@ -221,6 +231,28 @@ func TestAckCommand(t *testing.T) {
 		if out, _, _ := d.run(t, "__complete", "ack", ""); !strings.HasPrefix(out, "INC-7F3K\tlama: it exits") {
 			t.Errorf("completion: got %q", out)
 		}
+	}
+}
+
+// TestAckOfNothing wants no order where there is nothing to do.
+func TestAckOfNothing(t *testing.T) {
+	d := (&daemon{view: zoo(), incidents: story()}).start(t)
+	for _, c := range []struct {
+		args     []string
+		out, err string
+		code     int
+	}{
+		{[]string{"ack", "7f3k", "--undo"}, "INC-7F3K: nobody had taken it.\n", "", exitOK},
+		{[]string{"ack", "INC-1"}, "", "defib: there is no incident \"INC-1\"\n  `defib incidents --since 90d` lists all that are kept\n", exitUnreachable},
+		{[]string{"incident", "1"}, "", "defib: there is no incident \"INC-1\"\n  `defib incidents --since 90d` lists all that are kept\n", exitUnreachable},
+	} {
+		out, errs, code := d.run(t, c.args...)
+		if out != c.out || errs != c.err || code != c.code {
+			t.Errorf("%v: got %q, %q, %d; want %q, %q, %d", c.args, out, errs, code, c.out, c.err, c.code)
+		}
+	}
+	if len(d.commands) > 0 {
+		t.Errorf("an order was given: %+v", <-d.commands)
 	}
 }
 

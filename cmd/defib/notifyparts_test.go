@@ -354,7 +354,7 @@ func TestDaemonTells(t *testing.T) {
 	if out, code := command("silence", "add", "--unit", "web", "--for", "1h", "-m", "work"); code != exitOK || !strings.HasPrefix(out, "S1: ") {
 		t.Errorf("got %s, %d", out, code)
 	}
-	if out, code := command("ack", "INC-1"); code != exitFailed || !strings.Contains(out, "there is no open incident") {
+	if out, code := command("ack", "INC-1"); code != exitUnreachable || !strings.Contains(out, "there is no incident \"INC-1\"") {
 		t.Errorf("got %s, %d", out, code)
 	}
 	for _, args := range [][]string{

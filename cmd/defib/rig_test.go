@@ -131,6 +131,9 @@ func (d *daemon) runContext(ctx context.Context, args ...string) (stdout, stderr
 	env := map[string]string{"DEFIB_SOCKET": d.socket}
 	maps.Copy(env, d.env)
 	a := newApp(strings.NewReader(d.stdin), &out, &errs, func(k string) string { return env[k] })
+	for k, v := range env {
+		a.environ = append(a.environ, k+"="+v)
+	}
 	code = a.run(ctx, args)
 	return out.String(), errs.String(), code
 }

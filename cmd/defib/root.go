@@ -33,16 +33,19 @@ const (
 // run is the whole program: it carries out one command line and returns the
 // exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	return newApp(os.Stdin, stdout, stderr, os.Getenv).run(ctx, args)
+	a := newApp(os.Stdin, stdout, stderr, os.Getenv)
+	a.environ = os.Environ()
+	return a.run(ctx, args)
 }
 
 // app is what the commands share.
 type app struct {
-	in     io.Reader
-	out    io.Writer
-	err    io.Writer
-	getenv func(string) string
-	clean  func(string) string // makes one harmless line of a text
+	in      io.Reader
+	out     io.Writer
+	err     io.Writer
+	getenv  func(string) string
+	environ []string            // all variables, only to find those that are called wrongly
+	clean   func(string) string // makes one harmless line of a text
 
 	socket string // --socket
 	color  string // --color

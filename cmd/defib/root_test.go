@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	"github.com/defib-dev/defib/cmd/defib/internal/api"
+	"github.com/defib-dev/defib/watcher"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
 // TestExitCodes wants the code and the first line of stderr of each way to
 // fail.
 func TestExitCodes(t *testing.T) {
-	d := (&daemon{view: zoo(), answer: func(policy.Command) []policy.Decision { return nil }}).start(t)
+	gone := []watcher.Record{{Event: policy.Event{At: noon, Kind: policy.KindDie, Unit: "gone"}}}
+	d := (&daemon{view: zoo(), answer: func(policy.Command) []policy.Decision { return nil }, records: gone}).start(t)
 	for _, c := range []struct {
 		args string
 		code int
@@ -23,12 +25,17 @@ func TestExitCodes(t *testing.T) {
 		{"", exitOK, ""},
 		{"config", exitOK, ""},
 		{"statsu", exitUsage, "defib: there is no command \"statsu\"\n  did you mean defib status?\n"},
+		{"statu", exitUsage, "defib: there is no command \"statu\"\n  did you mean defib status?\n"},
 		{"gpu", exitUsage, "defib: there is no command \"gpu\"\n  did you mean defib gpus?\n"},
 		{"config chek", exitUsage, "defib: there is no command \"chek\"\n  did you mean defib config check?\n"},
 		{"status --wide", exitUsage, "defib: unknown flag: --wide\n  `defib --help` lists the commands, and each takes --help too\n"},
 		{"status -o xml", exitUsage, "defib: -o: want table, wide, json or name, have \"xml\"\n"},
 		{"status --color red", exitUsage, "defib: --color: want auto, always or never, have \"red\"\n"},
 		{"status nope", exitUnreachable, "defib: no watched container is called \"nope\"\n  `defib status -a` lists what there is\n"},
+		{"status gone", exitUnreachable, "defib: \"gone\" is not watched any more\n  `defib events --since 24h gone` shows what happened to it\n"},
+		{"describe gone", exitUnreachable, "defib: \"gone\" is not watched any more\n  `defib events --since 24h gone` shows what happened to it\n"},
+		{"events gone", exitOK, ""},
+		{"events nope", exitUnreachable, "defib: no watched container is called \"nope\"\n  `defib status -a` lists what there is\n"},
 		{"status redis", exitUnreachable, "defib: redis is not watched: no label\n  `defib status -a` shows all that is not watched\n"},
 		{"status --socket /nonexistent/s", exitUnreachable, "defib: no defib answers on /nonexistent/s\n  start it by `defib run`, or name its socket by --socket\n"},
 		{"describe", exitUsage, "defib: defib describe takes one NAME\n"},

@@ -52,7 +52,7 @@ variable, which beats the file of --config.`,
 // serve is the daemon: everything is made here, in the order in which each
 // needs the one before. It returns nil when ctx ended.
 func (a *app) serve(ctx context.Context, s config.Settings) error {
-	log := a.logger(s)
+	log := a.openLog(s)
 	settleProcess(a.getenv)
 	now := watcher.Clock()
 	masker, err := mask.New(s.Config.Mask)
@@ -65,7 +65,7 @@ func (a *app) serve(ctx context.Context, s config.Settings) error {
 	}
 	defer jr.Close() // a second Close does nothing
 	eng, err := engine.New(engine.Options{
-		Host: s.Host, Log: log, Mask: masker.Line, Watch: s.Config.Policy.OptIn, Now: now, Generation: saved.Host.Generation,
+		Host: s.Host, Log: log, Mask: masker.Line, Watch: optIn(s.Config.Policy), Now: now, Generation: saved.Host.Generation,
 	})
 	if err != nil {
 		return err
@@ -203,6 +203,16 @@ func bootID() string {
 		return ""
 	}
 	return strings.TrimSpace(string(id))
+}
+
+// openLog is the log of a daemon that starts. It begins with the variables that
+// are not known, for one of them may have been meant to keep it from acting.
+func (a *app) openLog(s config.Settings) *slog.Logger {
+	log := a.logger(s)
+	for _, text := range config.Unknown(a.environ, &s.Config.Notify) {
+		log.Warn("unknown variable", "problem", a.clean(text))
+	}
+	return log
 }
 
 // logger writes to stderr: text on a terminal, JSON otherwise.

@@ -54,7 +54,9 @@ func TestRunWithoutEngine(t *testing.T) {
 	env := map[string]string{"DEFIB_STATE_DIR": dir, "DEFIB_HOST": none}
 	command := func(ctx context.Context, errs *output, args ...string) (string, int) {
 		var out bytes.Buffer
-		code := newApp(nil, &out, errs, func(k string) string { return env[k] }).run(ctx, args)
+		a := newApp(nil, &out, errs, func(k string) string { return env[k] })
+		a.environ = []string{"DEFIB_OBSERV=1"}
+		code := a.run(ctx, args)
 		return out.String(), code
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -71,6 +73,9 @@ func TestRunWithoutEngine(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "no Docker Engine at "+none) {
 		t.Errorf("the log does not name the engine:\n%s", log)
+	}
+	if !strings.Contains(log.String(), "the variable DEFIB_OBSERV is not known and does nothing; did you mean DEFIB_OBSERVE?") {
+		t.Errorf("the log does not name the unknown variable:\n%s", log)
 	}
 	errs := &output{want: "\n", seen: make(chan struct{})}
 	if _, code := command(t.Context(), errs, "status"); code != exitNotWell || !strings.HasPrefix(errs.String(), "Docker is out of reach since ") {

@@ -70,6 +70,9 @@ func (a *app) silence(ctx context.Context, o api.SilenceOrder) error {
 	}
 	s := got.Silence
 	fmt.Fprintln(a.out, a.clean(fmt.Sprintf("%s: nothing is told of %s until %s. `defib silence rm %s` ends it.", s.ID, silenced(s), clock(s.Until), s.ID)))
+	if got.Note != "" {
+		fmt.Fprintln(a.out, a.clean(got.Note+" The silence stands all the same."))
+	}
 	return nil
 }
 

@@ -91,8 +91,12 @@ func (a *app) fetch(ctx context.Context, o statusOptions) (api.Status, error) {
 	var units []policy.Status
 	for _, name := range o.names {
 		u, err := api.Find(st.Units, st.Others, name)
-		if err != nil {
-			return st, err
+		if err != nil { // the daemon knows what is on record of it
+			d, err := a.client().Unit(ctx, name)
+			if err != nil {
+				return st, err
+			}
+			u = d.Unit
 		}
 		units = append(units, u)
 	}

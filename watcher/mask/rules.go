@@ -22,6 +22,7 @@ type rule struct {
 	named    func(low string) bool    // … which a text in lower case ends with
 	keep     func(secret string) bool // it only looks like one; nil for never
 	trim     string                   // not part of the secret when at its end
+	quoted   bool                     // nor is a single quote that closes one before it
 }
 
 // own is a rule of the user's.
@@ -82,7 +83,7 @@ func named() []rule {
 		{triggers: []string{"cookie"}, re: regexp.MustCompile(`(?i)\b(?:set-)?cookie\\*["']?: ?\\*["']?([^\s"'\\][^\n"'\\]*)`)},
 		{triggers: []string{"bearer"}, re: regexp.MustCompile(`(?i)\b(?:bearer[ ]+)+([^\s"'\\,;]+)`), keep: isProse, trim: ".)]}"},
 		{
-			triggers: names, after: "=:", named: isSecretName, keep: isAbsent, trim: ",.)]}>",
+			triggers: names, after: "=:", named: isSecretName, keep: isAbsent, trim: ",.)]}>", quoted: true,
 			re: regexp.MustCompile(`(?i)^[=>]?[ ]*(?:\\+"([^"\\]+)|"((?:[^"\\]|\\.)+)|'((?:[^'\\]|\\.)+)|(` + scheme + `*[^\s"'\\&;][^\s&;"]*))`),
 		},
 		{triggers: []string{"pwd"}, re: regexp.MustCompile(`(?i)pwd[ ]*[=:][ ]*["']?([^\s"'&;/.~][^\s"'&;]*)`), keep: isAbsent, trim: ",.)]}"},
@@ -199,13 +200,28 @@ func (r rule) secrets(s string) []span {
 	var found []span
 	for _, loc := range r.find(s) {
 		for _, g := range secretGroups(loc) {
-			g.to = g.from + len(strings.TrimRight(s[g.from:g.to], r.trim))
+			g.to = g.from + r.length(s[:g.from], s[g.from:g.to])
 			if !r.spares(s[g.from:g.to]) && !isCount(s[:g.from], s[g.from:g.to]) {
 				found = append(found, g)
 			}
 		}
 	}
 	return found
+}
+
+// length is how much of what was found is the secret. A secret may end with a
+// single quote itself: it is left out only where it can be nothing but the end
+// of a quotation, after an odd number of them in the line, and alone.
+func (r rule) length(before, secret string) int {
+	secret = strings.TrimRight(secret, r.trim)
+	text, closes := strings.CutSuffix(secret, "'")
+	if !r.quoted || !closes || strings.Contains(text, "'") || strings.HasSuffix(before, "'") || strings.HasSuffix(before, `"`) {
+		return len(secret)
+	}
+	if line := before[strings.LastIndexByte(before, '\n')+1:]; strings.Count(line, "'")%2 == 0 {
+		return len(secret)
+	}
+	return len(strings.TrimRight(text, r.trim))
 }
 
 // spares reports whether a match stays as it is. What is masked already is

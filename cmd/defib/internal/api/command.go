@@ -40,6 +40,17 @@ func (s *Server) command(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
+	if o.Order == policy.OrderAck {
+		done, err := s.needless(o)
+		if err != nil {
+			s.fail(w, err)
+			return
+		}
+		if done != "" {
+			send(w, Answer{Version: Version, Result: Done, Text: done})
+			return
+		}
+	}
 	o.By = r.RemoteAddr
 	// A restart may take minutes; the answer is written at the end of it.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
@@ -49,6 +60,16 @@ func (s *Server) command(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	send(w, a)
+}
+
+// needless says why there is nothing to do about an incident, or "". Its error
+// is that there is no such incident.
+func (s *Server) needless(o Order) (string, error) {
+	inc, err := s.incidentOf(o.Incident)
+	if err == nil && o.Undo && inc.Closed.IsZero() && inc.Ack == nil {
+		return "nobody had taken it", nil
+	}
+	return "", err
 }
 
 // settle turns what a person named into what the policy knows.

@@ -20,18 +20,16 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error(), "")
 		return
 	}
-	only := ""
+	var only map[string]bool
 	if name := q.Get("unit"); name != "" {
 		v := s.view(w)
 		if v == nil {
 			return
 		}
-		u, err := Find(v.Units, v.Host.Others, name)
-		if err != nil {
+		if only, err = s.keys(v, name, since); err != nil {
 			s.fail(w, err)
 			return
 		}
-		only = u.Key
 	}
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
@@ -55,7 +53,7 @@ type stream struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 	enc  *json.Encoder
-	only string // unit key; empty: everything
+	only map[string]bool // unit keys; nil: everything
 	last time.Time
 }
 
@@ -81,20 +79,20 @@ func (s *stream) live(feed <-chan watcher.Committed) {
 }
 
 func (s *stream) write(c watcher.Committed) error {
-	if s.only != "" && !concerns(c.Record, s.only) && c.Lost == 0 {
+	if s.only != nil && !concerns(c.Record, s.only) && c.Lost == 0 {
 		return nil
 	}
 	_ = s.rc.SetWriteDeadline(time.Now().Add(sendLimit))
 	return s.enc.Encode(Line{Version: Version, Event: c.Event, Decisions: c.Decisions, Lost: c.Lost})
 }
 
-// concerns reports whether a record has to do with a unit.
-func concerns(r watcher.Record, unit string) bool {
-	if r.Event.Unit == unit || slices.ContainsFunc(r.Decisions, func(d policy.Decision) bool { return d.Unit == unit }) {
+// concerns reports whether a record has to do with one of the units.
+func concerns(r watcher.Record, units map[string]bool) bool {
+	if units[r.Event.Unit] || slices.ContainsFunc(r.Decisions, func(d policy.Decision) bool { return units[d.Unit] }) {
 		return true
 	}
 	if c := r.Event.Command; c != nil {
-		return c.Unit == unit || c.Unit == ""
+		return units[c.Unit] || c.Unit == ""
 	}
 	return r.Event.Unit == "" && r.Event.Kind != policy.KindTick
 }

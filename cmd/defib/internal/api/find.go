@@ -11,6 +11,8 @@ import (
 // UnknownError says that a name names nothing that is watched.
 type UnknownError struct {
 	Text, Hint string
+
+	told bool // Text says why it is not watched
 }
 
 // Error is one sentence; the way out is in Hint.
@@ -56,6 +58,7 @@ func unknown(units []policy.Status, others []policy.Other, name string) error {
 			return &UnknownError{
 				Text: fmt.Sprintf("%s is not watched: %s", o.Name, o.Why),
 				Hint: "`defib status -a` shows all that is not watched",
+				told: true,
 			}
 		}
 	}

@@ -24,7 +24,7 @@ func Listen(ctx context.Context, path, group string) (net.Listener, error) {
 	if len(path) > longest {
 		return nil, fmt.Errorf("the socket's path %s is %d bytes long, and the kernel takes %d: give a shorter one by --socket", path, len(path), longest)
 	}
-	gid, err := groupID(group)
+	gid, err := GroupID(group)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +73,8 @@ func clearStale(ctx context.Context, path string) error {
 	return nil
 }
 
-// groupID reads a group's name or number; -1 is no change.
-func groupID(group string) (int, error) {
+// GroupID reads a group's name or number; -1 is no change.
+func GroupID(group string) (int, error) {
 	if group == "" {
 		return -1, nil
 	}

@@ -64,6 +64,7 @@ type SilenceOrder struct {
 type Silenced struct {
 	Version int            `json:"version"`
 	Silence notify.Silence `json:"silence"`
+	Note    string         `json:"note,omitempty"` // what of it fits nothing that is known yet
 }
 
 const (
@@ -148,6 +149,10 @@ func (s *Server) silence(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, text, "")
 		return
 	}
+	if text, hint := o.wrongRule(); text != "" {
+		refuse(w, http.StatusBadRequest, text, hint)
+		return
+	}
 	got, err := n.AddSilence(notify.Silence{
 		Unit: o.Unit, Project: o.Project, Label: o.Label, Rule: o.Rule, By: r.RemoteAddr, Why: o.Why, Until: s.o.Now().Add(o.For),
 	})
@@ -156,7 +161,7 @@ func (s *Server) silence(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.o.Log.Info("silence", "id", got.ID, "by", got.By, "until", got.Until)
-	send(w, Silenced{Version: Version, Silence: got})
+	send(w, Silenced{Version: Version, Silence: got, Note: s.unmatched(o)})
 }
 
 // wrong says what makes no sense about a silence, or "".

@@ -127,6 +127,34 @@ func TestSilences(t *testing.T) {
 	}
 }
 
+// TestSilenceOfNothing wants typing mistakes named: a rule that cannot be is
+// refused, and a name that is not there is said.
+func TestSilenceOfNothing(t *testing.T) {
+	archive := &fakeArchive{incidents: []policy.Incident{{ID: "INC-1", Rule: "gave_up"}}}
+	c := serveWith(t, Options{Loop: &fakeLoop{view: viewOf(web())}, Archive: archive, Notifier: &fakeNotifier{}})
+	for _, x := range []struct {
+		order      SilenceOrder
+		note, hint string // hint: of a refusal
+	}{
+		{SilenceOrder{Unit: "web"}, "", ""},
+		{SilenceOrder{Unit: "shop/web/1", Project: "shop", Rule: "gave_up"}, "", ""},
+		{SilenceOrder{Unit: "nosuch*", Project: "s?op", Rule: "gave*"}, "", ""},
+		{SilenceOrder{Unit: "nosuch"}, `No watched container is called "nosuch" now.`, ""},
+		{SilenceOrder{Unit: "wbe", Project: "shp"}, `No watched container is called "wbe" now; did you mean web? No watched container belongs to a compose project "shp" now; did you mean shop?`, ""},
+		{SilenceOrder{Rule: "gaveup"}, `No incident that is kept has the rule "gaveup"; did you mean gave_up?`, ""},
+		{SilenceOrder{Rule: "gave-up"}, "", "did you mean gave_up?"},
+		{SilenceOrder{Rule: "GAVE UP"}, "", "did you mean gave_up?"},
+		{SilenceOrder{Rule: "gäve"}, "", "`defib incident ID` shows the rule of each incident in brackets"},
+	} {
+		x.order.For, x.order.Why = time.Hour, "w"
+		got, err := c.Silence(t.Context(), x.order)
+		refused, ok := errors.AsType[*RefusedError](err)
+		if got.Note != x.note || ok != (x.hint != "") || ok && (refused.Hint != x.hint || !strings.HasPrefix(refused.Text, "there is no rule ")) {
+			t.Errorf("%+v: got %q, %+v; want %q, %q", x.order, got.Note, refused, x.note, x.hint)
+		}
+	}
+}
+
 // TestNobodyIsTold asks a daemon without channels.
 func TestNobodyIsTold(t *testing.T) {
 	c := serve(t, &fakeLoop{view: viewOf()}, &fakeArchive{})
@@ -149,7 +177,7 @@ func TestNobodyIsTold(t *testing.T) {
 func TestAck(t *testing.T) {
 	note := policy.Decision{ID: 3, Verb: policy.VerbNote, Rule: "acknowledged", Reason: "ack by li, until 16:00 UTC", Incident: "INC-7F3K"}
 	loop := &fakeLoop{view: viewOf(web()), do: func(policy.Command) ([]policy.Decision, error) { return []policy.Decision{note}, nil }}
-	c := serve(t, loop, &fakeArchive{})
+	c := serve(t, loop, &fakeArchive{incidents: []policy.Incident{{ID: "INC-7F3K"}, {ID: "INC-1", Closed: noon}}})
 	got, err := c.Do(t.Context(), Order{Command: policy.Command{Order: policy.OrderAck, Incident: "INC-7F3K", For: time.Hour, Why: "on it"}})
 	if err != nil || got.Result != Done || got.Text != note.Reason {
 		t.Errorf("got %+v, %v", got, err)
@@ -160,6 +188,13 @@ func TestAck(t *testing.T) {
 	}
 	note = policy.Decision{ID: 4, Verb: policy.VerbNote, Rule: "refused", Reason: "there is no open incident INC-1"}
 	if got, err = c.Do(t.Context(), Order{Command: policy.Command{Order: policy.OrderAck, Incident: "INC-1"}}); err != nil || got.Result != Refused {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	_, err = c.Do(t.Context(), Order{Command: policy.Command{Order: policy.OrderAck, Incident: "9"}})
+	if unknown, ok := errors.AsType[*UnknownError](err); !ok || unknown.Text != `there is no incident "INC-9"` {
+		t.Errorf("got %v", err)
+	}
+	if got, err = c.Do(t.Context(), Order{Command: policy.Command{Order: policy.OrderAck, Incident: "7f3k", Undo: true}}); err != nil || got.Text != "nobody had taken it" {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for _, x := range []struct {

@@ -130,7 +130,7 @@ func (s *Server) unit(w http.ResponseWriter, r *http.Request) {
 	if v == nil {
 		return
 	}
-	u, err := Find(v.Units, v.Host.Others, r.PathValue("name"))
+	u, err := s.found(v, r.PathValue("name"))
 	if err != nil {
 		s.fail(w, err)
 		return
@@ -178,16 +178,23 @@ func (s *Server) incidents(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) incident(w http.ResponseWriter, r *http.Request) {
-	id := strings.ToUpper(r.PathValue("id"))
-	inc, found, err := s.o.Archive.Incident(id)
-	if err == nil && !found {
-		err = &UnknownError{Text: fmt.Sprintf("there is no incident %q", id), Hint: "`defib incidents --since 90d` lists all that are kept"}
-	}
+	inc, err := s.incidentOf(r.PathValue("id"))
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
 	send(w, Incident{Version: Version, At: s.o.Now(), Incident: inc})
+}
+
+// incidentOf finds an incident by its ID, in any case, with or without INC-.
+func (s *Server) incidentOf(id string) (policy.Incident, error) {
+	const prefix = "INC-"
+	id = prefix + strings.TrimPrefix(strings.ToUpper(id), prefix)
+	inc, found, err := s.o.Archive.Incident(id)
+	if err == nil && !found {
+		err = &UnknownError{Text: fmt.Sprintf("there is no incident %.40q", id), Hint: "`defib incidents --since 90d` lists all that are kept"}
+	}
+	return inc, err
 }
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {

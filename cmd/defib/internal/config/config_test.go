@@ -231,7 +231,14 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		"policy:\n  budget_min: 0\n  start_retrys: 3\nmetrics:\n  listen: nowhere\n":    {"policy.budget_min", "policy.start_retrys", "metrics.listen"},
 		// The base is over the cap only as long as the cap could not be read.
 		"policy:\n  backoff_base: 10m\n  backoff_cap: 1 hour\n":                {"policy.backoff_cap"},
-		"notify:\n  remind_max: many\n  routes:\n    - {channels: [nobody]}\n": {"notify.remind_max"},
+		"notify:\n  remind_max: many\n  routes:\n    - {channels: [nobody]}\n": {"notify.remind_max", "notify.routes[0].channels"},
+		// A typing mistake hides nothing but what may follow from it.
+		"notify:\n  locale: de\n  quiet_hours: night\n  timezone: Mars\n  channels:\n    - {name: a b, type: slak}\n    - {type: webhook, url_env: U}\n  routes:\n    - {channels: [b]}\n": {
+			"notify.locale", "notify.quiet_hours", "notify.timezone", "notify.channels[0].type", "notify.channels[0].name", "notify.channels[1]", "notify.routes[0].channels",
+		},
+		"notify:\n  channels:\n    - {nam3: a, type: webhook, url_env: U}\n  routes:\n    - {channels: [a], label: x}\n": {"notify.channels[0].nam3", "notify.routes[0].label"},
+		"notify:\n  chanels:\n    - {name: a}\n  routes:\n    - {channels: [a]}\n":                                       {"notify.chanels"},
+		"notify:\n  channels: [a]\n  routes:\n    - {channels: [a]}\n":                                                   {"notify.channels[0]"},
 	} {
 		_, _, err := Parse("c.yaml", []byte(text))
 		var ps FileErrors

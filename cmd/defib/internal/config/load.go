@@ -22,7 +22,8 @@ import (
 const maxFile = 1 << 20
 
 // Load reads the file over the defaults. Its error is a [FileErrors] with all
-// that is wrong, or says that the file cannot be read.
+// that is wrong, beside what could be read, or says that the file cannot be
+// read.
 func Load(path string) (Config, Sources, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -48,13 +49,17 @@ func Parse(name string, data []byte) (Config, Sources, error) {
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, func(a, b Problem) int { return a.Line - b.Line })
 		l.problems.hideSecrets()
-		return Config{}, nil, l.problems
+		return l.cfg, l.sources(), l.problems
 	}
+	return l.cfg, l.sources(), nil
+}
+
+func (l *loader) sources() Sources {
 	src := Sources{}
 	for key, tk := range l.at {
-		src[key] = fmt.Sprintf("%s:%d", filepath.Base(name), tk.Position.Line)
+		src[key] = fmt.Sprintf("%s:%d", filepath.Base(l.name), tk.Position.Line)
 	}
-	return l.cfg, src, nil
+	return src
 }
 
 // loader walks one file and gathers what is wrong with it.
@@ -163,7 +168,7 @@ func (l *loader) validate() {
 		unread[p.Key] = true
 	}
 	for _, p := range slices.Concat(l.cfg.GPU.wrong(), l.cfg.Metrics.wrong(), l.cfg.Notify.wrong()) {
-		if !follows(p.Key, unread) {
+		if !l.follows(p.Key, unread) {
 			l.problem(l.at[p.Key], p.Key, p.Text)
 		}
 	}
@@ -181,14 +186,29 @@ func (l *loader) validate() {
 }
 
 // follows reports whether what is wrong with a key may come from what could
-// not be read: of itself, or, since they refer to each other, of notify.
-func follows(key string, unread map[string]bool) bool {
+// not be read: of itself, of the row that it stands for, or, of a route, of
+// the channels that it names.
+func (l *loader) follows(key string, unread map[string]bool) bool {
+	named := strings.HasPrefix(key, "notify.routes[") && strings.HasSuffix(key, ".channels")
 	for bad := range unread {
-		if bad == key || strings.HasPrefix(key, "notify.") && strings.HasPrefix(bad, "notify") {
+		if bad == key || strings.HasSuffix(key, "]") && strings.HasPrefix(bad, key+".") || named && l.hidesName(bad) {
 			return true
 		}
 	}
 	return false
+}
+
+// hidesName reports whether a key that could not be read may hold the name of
+// a channel.
+func (l *loader) hidesName(bad string) bool {
+	rest, channels := strings.CutPrefix(bad, "notify.channels")
+	switch {
+	case bad == "notify", bad == "notify.channels", channels && strings.HasSuffix(rest, ".name"), channels && strings.HasSuffix(rest, "]"):
+		return true
+	case channels:
+		return l.at[bad] == nil // name: written wrongly
+	}
+	return strings.HasPrefix(bad, "notify.") && !strings.Contains(bad, "[") && l.at[bad] == nil // channels: written wrongly
 }
 
 // where finds the line to blame for a value: its own, else that of the other

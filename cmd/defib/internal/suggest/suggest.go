@@ -4,17 +4,22 @@ package suggest
 import "strings"
 
 // Closest returns the candidate nearest to word, or "" when none is near
-// enough to be worth naming. Case does not count; of equals the first wins.
+// enough to be worth naming. Case does not count. Of those as near, one that
+// word begins goes before, for it was not typed to its end; else the first.
 func Closest(word string, candidates []string) string {
 	word = strings.ToLower(word)
 	if len(word) > 128 {
 		return ""
 	}
-	best, least := "", len(word)/3+2
+	best, least := "", 2*(len(word)/3+2)-1 // in halves of a letter
 	for _, c := range candidates {
-		d := distance(word, strings.ToLower(c))
-		if len(word) >= 3 && strings.Contains(strings.ToLower(c), word) {
+		low := strings.ToLower(c)
+		d := 2 * distance(word, low)
+		switch {
+		case len(word) >= 3 && strings.HasPrefix(low, word):
 			d = min(d, 1)
+		case len(word) >= 3 && strings.Contains(low, word):
+			d = min(d, 2)
 		}
 		if d < least {
 			best, least = c, d

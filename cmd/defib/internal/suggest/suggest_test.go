@@ -3,7 +3,7 @@ package suggest
 import "testing"
 
 func TestClosest(t *testing.T) {
-	names := []string{"start_seconds", "start_retries", "page_after", "vllm-llama70b", "web"}
+	names := []string{"start_seconds", "start_retries", "page_after", "vllm-llama70b", "web", "state", "status"}
 	for _, c := range []struct{ word, want string }{
 		{"start_second", "start_seconds"},
 		{"start_secondz", "start_seconds"},
@@ -11,6 +11,9 @@ func TestClosest(t *testing.T) {
 		{"llama", "vllm-llama70b"},
 		{"wbe", "web"},
 		{"we", "web"},
+		{"statu", "status"},
+		{"statsu", "status"},
+		{"stat", "state"},
 		{"postgres", ""},
 		{"", ""},
 		{"x", ""},
