@@ -66,7 +66,7 @@ func remedy(s Story) string {
 // tellCause says why, with the exit code in words where the cause has it bare.
 func (w *wordSet) tellCause(d *telling, s Story) {
 	english := s.Incident.Cause
-	if d.advised() {
+	if d.advised() || s.Unit != nil && up(s.Unit) {
 		english = plainly(Clean(english), remedy(s))
 	}
 	d.Cause, d.Foreign = w.retold(english)
