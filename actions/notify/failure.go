@@ -132,12 +132,12 @@ func (c *channel) giveUp(j job) {
 
 // sayRefused says what becomes of a message that the service will not take.
 func (c *channel) sayRefused(j job) {
-	text, now := "message is dropped: the service will not take it", c.n.o.Now()
+	log, now := c.n.o.Log.With("channel", c.Name, "incident", j.in.ID, "kind", j.kind, "err", c.lastErr), c.n.o.Now()
 	if j.rec.kept(now) {
-		wait := j.rec.notBefore.time().Sub(now).Round(time.Minute)
-		text = fmt.Sprintf("the service will not take a message: it is sent again when there is news, or in %.0f min", wait.Minutes())
+		log.Error("the service will not take a message: it is sent again when there is news, or later", "in", j.rec.notBefore.time().Sub(now).Round(time.Minute))
+		return
 	}
-	c.n.o.Log.Error(text, "channel", c.Name, "incident", j.in.ID, "kind", j.kind, "err", c.lastErr)
+	log.Error("message is dropped: the service will not take it")
 }
 
 // refuse notes that the service does not take a call as it is. It is tried

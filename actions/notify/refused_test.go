@@ -72,7 +72,7 @@ func TestWhatIsTriedAgainIsNotDropped(t *testing.T) {
 		log     string
 		dropped uint64
 	}{
-		policy.LevelPage: {`level=ERROR msg="the service will not take a message: it is sent again when there is news, or in 30 min" channel=c incident=INC-1 kind=post err=no`, 0},
+		policy.LevelPage: {`level=ERROR msg="the service will not take a message: it is sent again when there is news, or later" channel=c incident=INC-1 kind=post err=no in=30m0s`, 0},
 		policy.LevelWarn: {`level=ERROR msg="message is dropped: the service will not take it" channel=c incident=INC-1 kind=post err=no`, 1},
 	} {
 		t.Run(string(level), func(t *testing.T) {
