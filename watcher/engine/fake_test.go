@@ -296,6 +296,16 @@ func (f *fake) hang(path string, d time.Duration) {
 	f.slow[path] = d
 }
 
+// unknown has the engine know a container, or not yet.
+func (f *fake) unknown(id string, yet bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	path := "/containers/" + id + "/json"
+	if f.refuse[path] = "404 no such container"; !yet {
+		delete(f.refuse, path)
+	}
+}
+
 func (f *fake) list() []container.Summary {
 	f.mu.Lock()
 	defer f.mu.Unlock()

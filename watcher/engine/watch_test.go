@@ -253,11 +253,10 @@ func TestCalledGoneTooEarly(t *testing.T) {
 			w := watch(t, f.engine(Options{}))
 			w.take()
 			web := f.run("web")
-			path := "/containers/" + web + "/json"
-			f.refuse[path] = "404 x"
+			f.unknown(web, true)
 			f.publish(web, events.ActionCreate, "name", "web", "defib.enable", "true")
 			w.want("create web", "destroy web replayed (the engine does not know it any more)")
-			delete(f.refuse, path)
+			f.unknown(web, false)
 			if byEvent {
 				f.publish(web, events.ActionStart, "name", "web", "defib.enable", "true")
 				w.want("start web", "observed web running healthy")
