@@ -200,7 +200,7 @@ func (m *Machine) enter(u *unit) {
 		in.Repairs++
 		m.revise(in)
 	}
-	if n := len(m.recent(u, time.Hour)); n >= flappingAt {
+	if n := len(m.newer(u.unpardoned(), time.Hour)); n >= flappingAt {
 		m.warn(u)
 		if n == flappingAt {
 			m.note(u, "flapping", "it was repaired "+itoa(n)+" times within an hour; every repair holds only for a while")
@@ -217,7 +217,14 @@ const (
 )
 
 // recent returns the charged repairs of the last d.
-func (m *Machine) recent(u *unit, d time.Duration) []time.Time { return m.newer(u.Repairs, d) }
+// unpardoned are the repairs that count against u.
+func (u *unit) unpardoned() []time.Time {
+	i := slices.IndexFunc(u.Repairs, func(at time.Time) bool { return at.After(u.Pardoned) })
+	if i < 0 {
+		return nil
+	}
+	return u.Repairs[i:]
+}
 
 func (m *Machine) since24h(list []time.Time) []time.Time { return m.newer(list, 24*time.Hour) }
 
@@ -236,7 +243,7 @@ func (m *Machine) delay(u *unit) time.Duration {
 	if u.Level > 0 {
 		steps := math.Exp2(float64(min(u.Level, 20) - 1))
 		d = min(m.cfg.Cap, time.Duration(float64(m.cfg.Base)*steps))
-		d += time.Duration(float64(d) * spread(u.Key, u.Level, len(u.Repairs)) / 4)
+		d += time.Duration(float64(d) * spread(u.Key, u.Level, len(u.unpardoned())) / 4)
 	}
 	if u.Throttled && len(u.Repairs) > 0 {
 		last := u.Repairs[len(u.Repairs)-1]

@@ -184,7 +184,7 @@ func (m *Machine) budget(u *unit) (Hold, time.Time, bool) {
 func (m *Machine) gpuBudget(gpu string) time.Time {
 	var all []time.Time
 	for _, u := range m.domains["gpu:"+gpu] {
-		all = append(all, m.recent(u, time.Hour)...)
+		all = append(all, m.newer(u.unpardoned(), time.Hour)...)
 	}
 	if len(all) < m.cfg.GPUBudget {
 		return time.Time{}

@@ -175,7 +175,7 @@ func (m *Machine) newVersion(u *unit, v string) {
 
 // pardon clears what counts against a unit.
 func (m *Machine) pardon(u *unit) {
-	u.Level, u.Streak, u.Credit, u.Repairs, u.Paced, u.Throttled = 0, 0, 0, nil, nil, false
+	u.Level, u.Streak, u.Credit, u.Pardoned, u.Paced, u.Throttled = 0, 0, 0, m.now, nil, false
 	u.Giveup, u.Failure = nil, nil
 	u.Check.Tried = false
 	if in := m.incidents[u.Incident]; in != nil && in.NeedsYou { // whoever was called has come

@@ -76,7 +76,7 @@ func (m *Machine) status(u *unit) Status {
 	s := Status{
 		Key: u.Key, Name: u.Name, Project: u.Project, Container: u.Last.Container, Image: u.Last.Image,
 		State: u.State, Detail: u.Detail, Mode: u.policy.Mode, Managed: u.policy.Via, Since: u.Since,
-		Rule: u.Rule, Reason: u.Reason, Restarts24h: len(m.recent(u, 24*time.Hour)), LastExit: u.LastExit,
+		Rule: u.Rule, Reason: u.Reason, Restarts24h: len(m.since24h(u.Repairs)), LastExit: u.LastExit,
 		GPUs: m.gpuNames(u.gpus), GPUNote: m.gpuNote(u), Incident: u.Incident, ReadyAfter: median(u.TTR), Settings: u.settings, Warnings: u.warnings,
 		Labels: u.Last.Labels,
 	}
@@ -88,6 +88,7 @@ func (m *Machine) status(u *unit) Status {
 		s.PagesAt = m.pagesAt(u)
 	}
 	switch n := m.attempts(u); {
+	case u.policy.Stateful != "" && u.Last.Running: // it is never restarted, so there is nothing to count
 	case u.Streak > n:
 		s.Retries = fmt.Sprintf("all %d used up", n)
 	case u.Streak > 0:

@@ -88,6 +88,7 @@ type Unit struct {
 	CountedAt  time.Time   `json:"counted_at,omitzero"` // when Streak was last raised
 	Credit     Duration    `json:"credit,omitempty"`    // ready time not yet turned into a lower level
 	Repairs    []time.Time `json:"repairs,omitempty"`   // charged, of the last 24 h
+	Pardoned   time.Time   `json:"pardoned,omitzero"`   // what was before it does not count against the unit
 	Paced      []time.Time `json:"paced,omitempty"`     // the newest of them that made the next one later
 	Throttled  bool        `json:"throttled,omitempty"`
 	Giveup     *Giveup     `json:"giveup,omitempty"`      // FATAL: stays until a useful run
