@@ -29,8 +29,8 @@ func (a *app) describeCmd() *cobra.Command {
 }
 
 func (a *app) describe(ctx context.Context, name, output string) error {
-	if output != "text" && output != "json" {
-		return usage(fmt.Sprintf("-o: want text or json, have %q", output), "")
+	if err := oneOf("-o", output, "text", "json"); err != nil {
+		return err
 	}
 	d, err := a.client().Unit(ctx, name)
 	if err != nil {

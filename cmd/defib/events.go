@@ -37,8 +37,8 @@ has been removed: the log is searched for it.`,
 			if err != nil {
 				return err
 			}
-			if output != "text" && output != "json" {
-				return usage(fmt.Sprintf("-o: want text or json, have %q", output), "")
+			if err := oneOf("-o", output, "text", "json"); err != nil {
+				return err
 			}
 			return a.events(cmd.Context(), strings.Join(args, ""), back, follow, output == "json")
 		},

@@ -61,8 +61,8 @@ type xidsDoc struct {
 }
 
 func (a *app) explainXid(args []string, output string) error {
-	if output != "text" && output != "json" {
-		return usage(fmt.Sprintf("-o: want text or json, have %q", output), "")
+	if err := oneOf("-o", output, "text", "json"); err != nil {
+		return err
 	}
 	if len(args) == 0 {
 		rows := gpu.Rows()

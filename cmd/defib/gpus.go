@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +34,8 @@ is 0 when all that is shown is well, 3 when something is not.`,
 }
 
 func (a *app) gpus(ctx context.Context, names []string, output string) error {
-	if !slices.Contains([]string{"table", "wide", "json"}, output) {
-		return usage(fmt.Sprintf("-o: want table, wide or json, have %q", output), "")
+	if err := oneOf("-o", output, "table", "wide", "json"); err != nil {
+		return err
 	}
 	got, err := a.client().GPUs(ctx)
 	if err != nil {

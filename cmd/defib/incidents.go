@@ -27,8 +27,8 @@ func (a *app) incidentsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output != "table" && output != "json" {
-				return usage(fmt.Sprintf("-o: want table or json, have %q", output), "")
+			if err := oneOf("-o", output, "table", "json"); err != nil {
+				return err
 			}
 			return a.incidents(cmd.Context(), back, open, output == "json", !noHeaders)
 		},
@@ -110,8 +110,8 @@ func (a *app) incidentCmd() *cobra.Command {
 		Example: "  defib incident INC-7F3K",
 		Args:    one("ID, such as INC-7F3K"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "text" && output != "json" {
-				return usage(fmt.Sprintf("-o: want text or json, have %q", output), "")
+			if err := oneOf("-o", output, "text", "json"); err != nil {
+				return err
 			}
 			got, err := a.client().Incident(cmd.Context(), args[0])
 			switch {

@@ -36,8 +36,8 @@ it sets off at PagerDuty and Alertmanager ends by itself. The exit code is 1 whe
 			if len(args) > 1 {
 				return usage("notify test takes one CHANNEL, or none for all", "")
 			}
-			if output != "table" && output != "json" {
-				return usage(fmt.Sprintf("-o: want table or json, have %q", output), "")
+			if err := oneOf("-o", output, "table", "json"); err != nil {
+				return err
 			}
 			return a.notifyTest(cmd.Context(), append(args, "")[0], output == "json")
 		},
@@ -98,8 +98,8 @@ func (a *app) notifyQueueCmd() *cobra.Command {
 		Short: "How the channels do, and which messages wait",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return usage(fmt.Sprintf("-o: want table or json, have %q", output), "")
+			if err := oneOf("-o", output, "table", "json"); err != nil {
+				return err
 			}
 			got, err := a.client().Notify(cmd.Context())
 			switch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,8 +81,8 @@ Begin with ` + "`defib run --observe`" + `: it acts on nothing and says what it 
 It watches containers that carry the label defib.enable=true.`,
 		Args: knownCommand, SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if a.color != "auto" && a.color != "always" && a.color != "never" {
-				return usage(fmt.Sprintf("--color: want auto, always or never, have %q", a.color), "")
+			if err := oneOf("--color", a.color, "auto", "always", "never"); err != nil {
+				return err
 			}
 			a.begun = true
 			return nil
@@ -196,6 +197,15 @@ func quiet(code int) error { return &codeError{code: code} }
 
 // usage is a mistake in the command line.
 func usage(text, hint string) error { return &codeError{exitUsage, text, hint} }
+
+// oneOf wants a flag to have one of two values or more.
+func oneOf(flag, have string, want ...string) error {
+	if slices.Contains(want, have) {
+		return nil
+	}
+	last := len(want) - 1
+	return usage(fmt.Sprintf("%s: want %s or %s, have %q", flag, strings.Join(want[:last], ", "), want[last], have), "")
+}
 
 // hinted is an error with the way out of it.
 func hinted(err error, hint string) error { return &codeError{exitFailed, err.Error(), hint} }

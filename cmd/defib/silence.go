@@ -94,8 +94,8 @@ func (a *app) silenceListCmd() *cobra.Command {
 		Short: "List the silences that have not ended",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return usage(fmt.Sprintf("-o: want table or json, have %q", output), "")
+			if err := oneOf("-o", output, "table", "json"); err != nil {
+				return err
 			}
 			got, err := a.client().Silences(cmd.Context())
 			switch {

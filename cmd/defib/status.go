@@ -51,8 +51,8 @@ is 0 when all that is shown is well, 3 when something is not.`,
 }
 
 func (a *app) status(ctx context.Context, o statusOptions) error {
-	if !slices.Contains([]string{"table", "wide", "json", "name"}, o.output) {
-		return usage(fmt.Sprintf("-o: want table, wide, json or name, have %q", o.output), "")
+	if err := oneOf("-o", o.output, "table", "wide", "json", "name"); err != nil {
+		return err
 	}
 	if o.watch && !o.quiet {
 		tick := time.NewTicker(time.Second)
