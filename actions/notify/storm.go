@@ -182,15 +182,7 @@ func (t *tally) end() (end, why string) {
 	if t.open == 0 {
 		return t.ended.Together()
 	}
-	parts := []string{fmt.Sprintf("failed again: %d", t.open)}
-	for _, p := range []struct {
-		word string
-		n    int
-	}{{"failed", t.ended.Failed}, {"removed", t.ended.Removed}, {"stopped", t.ended.Stopped}, {"well again", t.ended.Recovered}} {
-		if p.n > 0 {
-			parts = slices.Insert(parts, 0, fmt.Sprintf("%s: %d", p.word, p.n))
-		}
-	}
+	parts := append(t.ended.Counts(), fmt.Sprintf("failed again: %d", t.open))
 	return policy.EndMixed, strings.Join(parts, "; ")
 }
 

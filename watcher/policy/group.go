@@ -123,6 +123,11 @@ func (e Ends) Together() (end, why string) {
 	case Ends{Failed: e.Failed}:
 		return "failed", "all of them have failed"
 	}
+	return EndMixed, strings.Join(e.Counts(), "; ")
+}
+
+// Counts says of each way in which they ended how many did.
+func (e Ends) Counts() []string {
 	var parts []string
 	for _, p := range []struct {
 		word string
@@ -132,5 +137,5 @@ func (e Ends) Together() (end, why string) {
 			parts = append(parts, fmt.Sprintf("%s: %d", p.word, p.n))
 		}
 	}
-	return EndMixed, strings.Join(parts, "; ")
+	return parts
 }
