@@ -38,7 +38,7 @@ func (h Heartbeat) Run(ctx context.Context) {
 	if every <= 0 {
 		every = time.Minute
 	}
-	h.await(ctx, every)
+	await(ctx, every, beatLook, func() bool { return h.Alive == nil || h.Alive() == nil })
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -56,21 +56,6 @@ func (h Heartbeat) Run(ctx context.Context) {
 }
 
 const beatLook = time.Second // from one look at a start to the next
-
-// await waits until all is alive, for most at most.
-func (h Heartbeat) await(ctx context.Context, most time.Duration) {
-	ctx, stop := context.WithTimeout(ctx, most)
-	defer stop()
-	tick := time.NewTicker(beatLook)
-	defer tick.Stop()
-	for h.Alive != nil && h.Alive() != nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
 
 func (h Heartbeat) tell(ctx context.Context, last string, err error) string {
 	now := beatTrouble(err)

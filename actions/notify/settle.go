@@ -17,7 +17,7 @@ const (
 // settle waits until the units have been looked at, and lets all go that waits
 // for it.
 func (n *Notifier) settle(ctx context.Context) {
-	n.awaitSettled(ctx)
+	await(ctx, settleMost, settleLook, n.o.Settled)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.settled = true
@@ -26,12 +26,14 @@ func (n *Notifier) settle(ctx context.Context) {
 	}
 }
 
-func (n *Notifier) awaitSettled(ctx context.Context) {
-	ctx, stop := context.WithTimeout(ctx, settleMost)
+// await looks at each interval whether it is so, and waits for that at most so
+// long.
+func await(ctx context.Context, most, every time.Duration, so func() bool) {
+	ctx, stop := context.WithTimeout(ctx, most)
 	defer stop()
-	tick := time.NewTicker(settleLook)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for !n.o.Settled() {
+	for !so() {
 		select {
 		case <-ctx.Done():
 			return
