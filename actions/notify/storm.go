@@ -99,12 +99,12 @@ func (c *channel) join(now time.Time, waiting []*record) {
 
 // planStorm works out what a storm needs, and returns it as an incident.
 func (c *channel) planStorm(s *record) policy.Incident {
-	in := c.stormIncident(s)
+	in, began := c.stormIncident(s)
 	s.Rev = 0 // it is a sum, which falls when an incident of it is followed by a new one
 	s.follow(&in)
 	s.Paged = s.Paged && !slices.ContainsFunc(s.Members, func(root string) bool { return unpaged(c.recs[root], s) })
 	c.plan(s, &in)
-	in.Opened = c.began(s) // for people: what is told of it goes by the time of its record
+	in.Opened = began.time() // for people: what is told of it goes by the time of its record
 	return in
 }
 
@@ -125,8 +125,9 @@ func (c *channel) membersPaged(s *record) {
 
 // stormIncident puts a storm together, from its members' records. It is over
 // when its own incidents are; those that followed them are listed with them.
-func (c *channel) stormIncident(s *record) policy.Incident {
-	in := policy.Incident{ID: s.Root, Rule: RuleStorm, Opened: s.Opened.time(), Level: policy.LevelInfo}
+// began is when the first of its own did: before it was a storm.
+func (c *channel) stormIncident(s *record) (in policy.Incident, began stamp) {
+	in = policy.Incident{ID: s.Root, Rule: RuleStorm, Opened: s.Opened.time(), Level: policy.LevelInfo}
 	members, followed := c.members(s)
 	var all tally
 	for _, m := range slices.Concat(members, followed) {
@@ -134,8 +135,10 @@ func (c *channel) stormIncident(s *record) policy.Incident {
 		all.add(m)
 	}
 	open, urgent := 0, false
+	began = s.Opened
 	for _, m := range members {
 		in.Rev += m.Rev
+		began = min(began, m.Opened)
 		if m.Closed == 0 {
 			open++
 			in.Level = louder(in.Level, m.Level)
@@ -156,7 +159,7 @@ func (c *channel) stormIncident(s *record) policy.Incident {
 		in.Cause = fmt.Sprintf("%d incidents at about the same time; %s", len(in.Children), why)
 		in.Level = louder(in.Level, s.Level)
 	}
-	return in
+	return in, began
 }
 
 // tally is how the incidents do that a storm lists.
@@ -235,16 +238,6 @@ func (c *channel) members(s *record) (own, followed []*record) {
 func worse(a, b *record) int {
 	return cmp.Or(cmp.Compare(btoi(a.Closed != 0), btoi(b.Closed != 0)), cmp.Compare(btoi(!a.grave()), btoi(!b.grave())),
 		cmp.Compare(rank(b.Level), rank(a.Level)), cmp.Compare(a.Opened, b.Opened), cmp.Compare(a.Root, b.Root))
-}
-
-// began is when the first of a storm's incidents did: before it was one.
-func (c *channel) began(s *record) time.Time {
-	first := s.Opened
-	own, _ := c.members(s)
-	for _, m := range own {
-		first = min(first, m.Opened)
-	}
-	return first.time()
 }
 
 // tellStorm gives a message the members of its storm, and names those who
