@@ -78,7 +78,7 @@ func (m *Machine) resetRefusal(g *GPU, c *Command) string {
 		return "Docker does not answer, so nothing can be stopped: " + m.host.Reason
 	}
 	for _, h := range slices.Concat(m.gpuHolds(g.UUID), m.gpuHolds(allGPUs)) {
-		if h.Judgement.NoKill || h.Judgement.Scope == gpu.ScopeHost {
+		if rebootOnly(h) {
 			return "a reset would not help: " + h.Why
 		}
 	}
@@ -334,8 +334,11 @@ func (m *Machine) resetFails(why string) {
 
 // lostForGood: only a reboot helps that GPU.
 func (m *Machine) lostForGood(uuid string) bool {
-	return slices.ContainsFunc(m.gpuHolds(uuid), func(h Hold) bool { return h.Judgement.NoKill || h.Judgement.Scope == gpu.ScopeHost })
+	return slices.ContainsFunc(m.gpuHolds(uuid), rebootOnly)
 }
+
+// rebootOnly: a hold that no reset ends.
+func rebootOnly(h Hold) bool { return h.Judgement.NoKill || h.Judgement.Scope == gpu.ScopeHost }
 
 // resetTakenOver: the defib that began it is gone.
 func (m *Machine) resetTakenOver() {

@@ -178,10 +178,7 @@ func (m *Machine) pardon(u *unit) {
 	u.Level, u.Streak, u.Credit, u.Pardoned, u.Paced, u.Throttled = 0, 0, 0, m.now, nil, false
 	u.Giveup, u.Failure = nil, nil
 	u.Check.Tried = false
-	if in := m.incidents[u.Incident]; in != nil && in.NeedsYou { // whoever was called has come
-		in.NeedsYou = false
-		m.revise(in)
-	}
+	m.uncall(u.Incident) // whoever was called has come
 	m.touch(u)
 }
 

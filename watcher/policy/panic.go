@@ -301,9 +301,8 @@ func (m *Machine) endPanic(i int, why string) {
 		}
 	}
 	m.sayIn(p.Incident, "panic_over", why)
-	if in := m.incidents[p.Incident]; in != nil && why != heldElsewhere {
-		in.NeedsYou = false // the repair works after all
-		m.revise(in)
+	if why != heldElsewhere {
+		m.uncall(p.Incident) // the repair works after all
 	}
 	m.closeGroup(p.Incident)
 	m.kick = true

@@ -181,6 +181,14 @@ func (m *Machine) end(in *Incident, end string) {
 	delete(m.acked, in.ID)
 }
 
+// uncall: an incident goes on, and needs nobody any more.
+func (m *Machine) uncall(id string) {
+	if in := m.incidents[id]; in != nil && in.NeedsYou {
+		in.NeedsYou = false
+		m.revise(in)
+	}
+}
+
 // pageHost calls a human about the host.
 func (m *Machine) pageHost(rule, text string) {
 	if m.incidents[m.host.Incident] == nil {

@@ -139,14 +139,14 @@ func (m *Machine) judgeDown(u *unit) verdict {
 	case u.Ours && u.OursFor != "":
 		return verdict{finding: findFailed, rule: "stopped_for_gpu", text: "defib stopped it for the sake of its GPU", verb: VerbStart, free: true}
 	case u.Ours && u.Run.NoStart != "":
-		return verdict{finding: findFailed, rule: "repair_failed", text: "Docker could not start it: " + quoted(u.Run.NoStart), verb: VerbStart}
+		return verdict{finding: findFailed, rule: "repair_failed", text: noStart(u.Run.NoStart), verb: VerbStart}
 	case u.Ours:
 		return verdict{finding: findFailed, rule: "repair_failed", text: "it did not come up again: " + exitText(u), verb: VerbStart}
 	case !p.Everything():
 		return verdict{finding: findDown, rule: "out_of_reach", text: exitText(u) + "; " + p.Via +
 			" asks only for unhealthy containers to be restarted (defib.enable=true heals exits too)"}
 	case o.Error != "" && (wantsUp || u.WasUp):
-		return verdict{finding: findFailed, rule: "start_failed", text: "Docker could not start it: " + quoted(o.Error), verb: VerbStart}
+		return verdict{finding: findFailed, rule: "start_failed", text: noStart(o.Error), verb: VerbStart}
 	case o.Status == "created" && o.Error == "":
 		return verdict{finding: findDown, rule: "never_started", text: "it was created and never started"}
 	case o.Status == "created":
@@ -223,7 +223,7 @@ func exitText(u *unit) string {
 	o := &u.Last
 	switch {
 	case o.Error != "":
-		return "Docker could not start it: " + quoted(o.Error)
+		return noStart(o.Error)
 	case oomed(o) || oomJustNow(u):
 		return "it ran out of memory and was killed (exit 137, OOM)"
 	case o.ExitCode == 137:
@@ -235,6 +235,8 @@ func exitText(u *unit) string {
 	}
 	return fmt.Sprintf("it exited with %d", o.ExitCode)
 }
+
+func noStart(why string) string { return "Docker could not start it: " + quoted(why) }
 
 func oneOff(o *Observation) bool {
 	return strings.EqualFold(o.Labels["com.docker.compose.oneoff"], "true")
