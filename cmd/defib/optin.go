@@ -32,17 +32,9 @@ func nearLabel(labels map[string]string) string {
 		return fmt.Sprintf("its label %s=%s is neither true nor false; write %[1]s=true to have it watched", policy.LabelEnable, cut(v, most))
 	}
 	for _, label := range slices.Sorted(maps.Keys(labels)) {
-		if strings.HasPrefix(strings.ToLower(label), "defib") && suggest.Closest(label, ourLabels()) == policy.LabelEnable {
+		if strings.HasPrefix(strings.ToLower(label), "defib") && suggest.Closest(label, policy.Labels()) == policy.LabelEnable {
 			return fmt.Sprintf("its label %s is not known; %s is meant?", cut(label, most), policy.LabelEnable)
 		}
 	}
 	return ""
-}
-
-// ourLabels are those that the policy knows.
-func ourLabels() []string {
-	return []string{
-		policy.LabelEnable, "defib.id", "defib.mode", "defib.page_after", "defib.policy", "defib.runbook", "defib.start_retries",
-		"defib.start_seconds", "defib.startup_deadline", "defib.stop_timeout", "defib.test", "defib.type", "defib.unhealthy_for",
-	}
 }

@@ -32,10 +32,10 @@ func TestNearLabel(t *testing.T) {
 	}
 }
 
-// TestOurLabels wants the list to be the policy's.
+// TestOurLabels wants the policy to know what it lists.
 func TestOurLabels(t *testing.T) {
 	labels := map[string]string{}
-	for _, name := range ourLabels() {
+	for _, name := range policy.Labels() {
 		labels[name] = "true"
 	}
 	_, _, warnings := policy.Default().Resolve(&policy.Observation{Labels: labels})

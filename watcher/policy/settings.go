@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -186,19 +187,17 @@ func (r *resolver) retries(limit int) int {
 	return limit
 }
 
-// known reports whether a label is one of ours.
-func known(label string) bool {
-	switch strings.TrimPrefix(label, "defib.") {
-	case "enable", "id", "mode", "type", "policy", "stop_timeout", "start_seconds", "unhealthy_for", "startup_deadline",
-		"page_after", "start_retries", "runbook", "test":
-		return true
+// Labels returns the labels that configure a container, with their prefix.
+func Labels() []string {
+	return []string{
+		LabelEnable, "defib.id", "defib.mode", "defib.page_after", "defib.policy", "defib.runbook", "defib.start_retries",
+		"defib.start_seconds", "defib.startup_deadline", "defib.stop_timeout", "defib.test", "defib.type", "defib.unhealthy_for",
 	}
-	return false
 }
 
 func (r *resolver) unknown() {
 	for _, label := range sortedKeys(r.labels) {
-		if strings.HasPrefix(label, "defib.") && !known(label) {
+		if strings.HasPrefix(label, "defib.") && !slices.Contains(Labels(), label) {
 			r.warnings = append(r.warnings, fmt.Sprintf("label %s is not known to this version of defib; it is ignored", clip(label)))
 		}
 	}

@@ -95,7 +95,7 @@ func (in Input) get(name string, src Sources) (value, source string) {
 
 // Env is the environment variable of a flag: DEFIB_STATE_DIR for state-dir.
 func Env(flag string) string {
-	return "DEFIB_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 func (in Input) flag(name, key string, dst *bool, src Sources) error {
