@@ -27,7 +27,7 @@ test: ## everything; what needs a Docker engine skips without one
 
 race: ## everything that needs no Docker engine, with the race detector, and without it what it would distort
 	go test -race $$(go list ./... | grep -v '/internal/itest$$')
-	go test -run=TestTenThousandWaitingAreSmall ./actions/notify
+	go test -run=TestTenThousand ./actions/notify
 
 lint: pure
 	$(GOLANGCI) run

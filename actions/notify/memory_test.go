@@ -158,7 +158,7 @@ func bytesOf10kThreads(tb testing.TB) uint64 {
 
 func TestTenThousandWaitingAreSmall(t *testing.T) {
 	if raced {
-		t.Skip("the race detector has memory of its own")
+		t.Skip("the race detector has memory of its own; `make race` runs this without it, too")
 	}
 	for what, got := range map[string]uint64{"incidents": bytesOf10k(t), "edits": bytesOf10kThreads(t)} {
 		t.Logf("10 000 waiting %s take %d KiB", what, got>>10)
@@ -185,7 +185,7 @@ func (c *clocked) Send(context.Context, Message) (Receipt, error) {
 // limit ever holds more than it allows, which costs a fifth or a quarter.
 func TestTenThousandDrainAtTheLimit(t *testing.T) {
 	if raced || testing.Short() {
-		t.Skip("it takes a while")
+		t.Skip("it takes minutes with the race detector; `make race` runs this without it, too")
 	}
 	for name, c := range map[string]struct {
 		class Class
