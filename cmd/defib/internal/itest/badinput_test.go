@@ -167,10 +167,11 @@ func TestEngineTooOld(t *testing.T) {
 	old.Start()
 	defer old.Close()
 	d := Launch(t, b, Options{Host: "unix://" + sock})
-	for deadline := time.Now().Add(soon); !strings.Contains(d.Output(), "1.18"); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not say which version it met:\n%s", d.Output())
-		}
+	if code := d.Ended(t, soon); code == 0 {
+		t.Error("got exit code 0")
+	}
+	if out := d.Output(); !strings.Contains(out, "1.18") || !strings.Contains(out, "upgrade") {
+		t.Errorf("it does not say which version it met, and the way out:\n%s", out)
 	}
 }
 

@@ -1,6 +1,7 @@
 package itest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,10 +81,8 @@ func (p *process) runs() bool {
 // end sends the signal and waits until the process is gone. One that stays
 // leaves its goroutines in its output.
 func (p *process) end(sig syscall.Signal, within time.Duration) error {
-	if p.runs() {
-		if err := p.cmd.Process.Signal(sig); err != nil && p.runs() {
-			return err
-		}
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
 	}
 	select {
 	case <-p.done:
