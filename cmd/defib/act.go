@@ -92,8 +92,12 @@ func (a *app) confirm(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return a.ask(ctx, fmt.Sprintf("%s is %s since %s, health %s. Restart it?",
-		d.Unit.Name, stateWord(d.Unit), ago(d.At, d.Unit.Since), orDash(d.Unit.Health)), "restart")
+	costs := ""
+	if t := loading(d.Unit); t != "" {
+		costs = " " + upperFirst(t) + "."
+	}
+	return a.ask(ctx, fmt.Sprintf("%s is %s since %s, health %s.%s Restart it?",
+		d.Unit.Name, stateWord(d.Unit), ago(d.At, d.Unit.Since), orDash(d.Unit.Health), costs), "restart")
 }
 
 // ask wants a yes on a terminal, and refuses where there is none. what names

@@ -51,7 +51,7 @@ func TestOrders(t *testing.T) {
 			"yes\n", act, outcome7(policy.OutcomeOK, ""),
 			policy.Command{Order: policy.OrderRestart, Unit: "lama", Force: true, Why: "new model"},
 			"lama: restarted in 0s. `defib status -w` shows how it comes up.\n",
-			"lama is FATAL since 6m, health unhealthy. Restart it? [y/N] ", 0,
+			"lama is FATAL since 6m, health unhealthy. Loading takes about 12m. Restart it? [y/N] ", 0,
 		},
 		{
 			"restart, no",
@@ -59,7 +59,7 @@ func TestOrders(t *testing.T) {
 			"n\n", act, nil,
 			policy.Command{},
 			"",
-			"lama is FATAL since 6m, health unhealthy. Restart it? [y/N] defib: nothing was done\n", 1,
+			"lama is FATAL since 6m, health unhealthy. Loading takes about 12m. Restart it? [y/N] defib: nothing was done\n", 1,
 		},
 		{
 			"restart, silence",
@@ -67,7 +67,7 @@ func TestOrders(t *testing.T) {
 			"", act, nil,
 			policy.Command{},
 			"",
-			"lama is FATAL since 6m, health unhealthy. Restart it? [y/N] defib: nothing was done\n", 1,
+			"lama is FATAL since 6m, health unhealthy. Loading takes about 12m. Restart it? [y/N] defib: nothing was done\n", 1,
 		},
 		{
 			"restart fails",

@@ -138,7 +138,7 @@ func TestGPUOrders(t *testing.T) {
 	}
 	const uuid2 = "GPU-3f2a0002-aaaa-bbbb-cccc-000000000000"
 	begun := note("gpu_reset", "gpu_reset by uid 0 of GPU 2: its containers are stopped first: lama")
-	const asks = "GPU 2 (NVIDIA H100 80GB HBM3) is HELD. Stopped for it, and started again after it: lama. Reset it? [y/N] "
+	const asks = "GPU 2 (NVIDIA H100 80GB HBM3) is HELD. Stopped for it, and started again after it: lama (loading takes about 12m). Reset it? [y/N] "
 	for _, c := range []struct {
 		name   string
 		args   []string

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,8 @@ What is run is gpu.reset_command; see config.yaml.example.`,
 	return cmd
 }
 
-// confirmReset asks before containers are stopped, and names them.
+// confirmReset asks before containers are stopped, names them, and says what
+// their start costs.
 func (a *app) confirmReset(ctx context.Context, name string) error {
 	got, err := a.client().GPUs(ctx)
 	if err != nil {
@@ -71,8 +73,32 @@ func (a *app) confirmReset(ctx context.Context, name string) error {
 	}
 	stops := "No watched container uses it."
 	if len(g.Units) > 0 {
-		stops = "Stopped for it, and started again after it: " + strings.Join(g.Units, ", ") + "."
+		names, err := a.withCosts(ctx, g.Units)
+		if err != nil {
+			return err
+		}
+		stops = "Stopped for it, and started again after it: " + strings.Join(names, ", ") + "."
 	}
 	text := fmt.Sprintf("GPU %s (%s) is %s. %s Reset it?", gpuIndex(g), orDash(g.Name), gpuState(got.Driver, g), stops)
 	return a.ask(ctx, text, "a reset")
+}
+
+// withCosts adds to the names of containers how long they load, where that is
+// long.
+func (a *app) withCosts(ctx context.Context, names []string) ([]string, error) {
+	got, err := a.client().Status(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	out := slices.Clone(names)
+	for i, name := range names {
+		j := slices.IndexFunc(got.Units, func(u policy.Status) bool { return u.Name == name })
+		if j < 0 {
+			continue
+		}
+		if t := loading(got.Units[j]); t != "" {
+			out[i] = name + " (" + t + ")"
+		}
+	}
+	return out, nil
 }

@@ -202,7 +202,7 @@ func zoo() *watcher.View {
 			unit("batch", policy.Stopped, policy.Status{Health: "—", Next: "watching", LastExit: &policy.Exit{}, Since: minutes(90)}),
 			unit("embed", policy.Backoff, policy.Status{Health: "—", Restarts24h: 1, LastExit: oom, GPUs: []string{"0"}, Next: "restart", NextAt: noon.Add(24 * time.Second), Since: minutes(1), Incident: "INC-7F3K"}),
 			unit("held", policy.Held, policy.Status{Detail: "operator", Next: "hold ends", NextAt: noon.Add(time.Hour), Mode: policy.ModeObserve, Managed: policy.ViaAutoheal}),
-			unit("lama", policy.Fatal, policy.Status{Health: "unhealthy", Restarts24h: 3, LastExit: bad, GPUs: []string{"2", "3"}, Next: "waiting for you"}),
+			unit("lama", policy.Fatal, policy.Status{Health: "unhealthy", Restarts24h: 3, LastExit: bad, GPUs: []string{"2", "3"}, Next: "waiting for you", ReadyAfter: 12 * time.Minute}),
 			unit("loop", policy.Backoff, policy.Status{Detail: "by docker", Health: "—", LastExit: &policy.Exit{Code: 127}, Next: "start by Docker"}),
 			unit("new", policy.Starting, policy.Status{Health: "starting", Next: "failed start", NextAt: noon.Add(20 * time.Minute)}),
 			unit("odd", policy.Unknown, policy.Status{Health: hostile(), Next: "a look at it", NextAt: noon.Add(-time.Second), GPUs: []string{hostile()}}),

@@ -47,6 +47,14 @@ func clock(at time.Time) string {
 	return at.Local().Format("2006-01-02 15:04:05")
 }
 
+// loading is what a start of u costs, where that is much.
+func loading(u policy.Status) string {
+	if u.ReadyAfter < time.Minute {
+		return ""
+	}
+	return "loading takes about " + span(u.ReadyAfter)
+}
+
 // stateWord is a state as people read it: BACKOFF (by docker).
 func stateWord(u policy.Status) string {
 	s := strings.ToUpper(string(u.State))

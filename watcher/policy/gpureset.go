@@ -51,7 +51,7 @@ func (m *Machine) orderReset(c *Command) {
 	for _, u := range users {
 		r.Units = append(r.Units, u.Key)
 		u.Stop, u.Undo = nil, time.Time{}
-		m.act(u, VerbStop, ruleGPUReset, fmt.Sprintf("%s is reset (%s)", m.gpuTitle(g.UUID), ordered(c)), actOperator)
+		m.act(u, VerbStop, ruleGPUReset, fmt.Sprintf("%s is reset (%s%s)", m.gpuTitle(g.UUID), ordered(c), m.cost(u)), actOperator)
 		m.evaluate(u, false)
 	}
 	m.resetStep()
