@@ -40,19 +40,19 @@ func (h *holdFile) Watch(ctx context.Context, out chan<- policy.Event) error {
 // When that cannot be told, the file counts as there: a wish to stop weighs
 // more than a repair.
 func (h *holdFile) look() (policy.Event, bool) {
-	why := ""
+	why, file := "", ""
 	switch _, err := os.Lstat(h.path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		why = fmt.Sprintf("defib cannot tell whether the file %s exists (%v); make its directory readable to let defib act", h.path, err)
 	default:
-		why = fmt.Sprintf("the file %s exists; remove it to let defib act", h.path)
+		why, file = fmt.Sprintf("the file %s exists; remove it to let defib act", h.path), h.path
 	}
 	if h.held == (why != "") {
 		return policy.Event{}, false
 	}
 	h.held = !h.held
-	hold := &policy.Hold{Reason: policy.HoldOperator, Scope: policy.ScopeHost, By: "file", Why: why}
+	hold := &policy.Hold{Reason: policy.HoldOperator, Scope: policy.ScopeHost, By: "file", File: file, Why: why}
 	if h.held {
 		return policy.Event{Kind: policy.KindHoldSet, Hold: hold}, true
 	}

@@ -80,15 +80,15 @@ func TestHoldFile(t *testing.T) {
 				holds = append(holds, ev)
 			}
 		}
-		file := func(at time.Duration, kind policy.Kind, why string) policy.Event {
+		file := func(at time.Duration, kind policy.Kind, there, why string) policy.Event {
 			return policy.Event{At: r.began.Add(at).UTC(), Kind: kind, Hold: &policy.Hold{
-				Reason: policy.HoldOperator, Scope: policy.ScopeHost, By: "file", Why: "the file " + r.opts.HoldFile + why,
+				Reason: policy.HoldOperator, Scope: policy.ScopeHost, By: "file", File: there, Why: "the file " + r.opts.HoldFile + why,
 			}}
 		}
 		want := []policy.Event{
-			file(0, policy.KindHoldSet, " exists; remove it to let defib act"),
-			file(time.Second, policy.KindHoldCleared, " is gone"),
-			file(2*time.Second, policy.KindHoldSet, " exists; remove it to let defib act"),
+			file(0, policy.KindHoldSet, r.opts.HoldFile, " exists; remove it to let defib act"),
+			file(time.Second, policy.KindHoldCleared, "", " is gone"),
+			file(2*time.Second, policy.KindHoldSet, r.opts.HoldFile, " exists; remove it to let defib act"),
 		}
 		if diff := cmp.Diff(want, holds); diff != "" {
 			t.Errorf("holds (-want +got):\n%s", diff)

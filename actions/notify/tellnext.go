@@ -106,7 +106,10 @@ func (w *wordSet) waits(s Story) string {
 	}
 	switch policy.HoldReason(u.Detail) {
 	case policy.HoldOperator:
-		return w.say("wait.operator", "cmd", releases(u, s.Incident.Name))
+		if len(u.Releases) == 0 {
+			return w.phrases["wait.operator"]
+		}
+		return w.say("wait.release", "cmd", cutRunes(Clean(strings.Join(u.Releases, " && ")), 3*nameRunes))
 	case policy.HoldGPU:
 		at := slices.IndexFunc(s.GPUs, func(g policy.GPUStatus) bool { return g.Hold != nil })
 		if at < 0 {
@@ -120,24 +123,6 @@ func (w *wordSet) waits(s Story) string {
 	default: // it ends by itself
 	}
 	return ""
-}
-
-// releases is the command that ends the hold of an operator, which the policy's
-// reason names: on the container, its project or the host, or by a file.
-func releases(u *policy.Status, name string) string {
-	_, why, _ := cutLast(u.Reason, "; not acted on: ")
-	if file, ok := strings.CutPrefix(why, "the file "); ok {
-		if file, _, ok = strings.Cut(file, " exists"); ok {
-			return "rm " + cutRunes(Clean(file), nameRunes)
-		}
-	}
-	switch {
-	case strings.Contains(why, " holds the host until "):
-		return "defib release --all"
-	case strings.Contains(why, " holds project "):
-		return "defib release --project " + cutRunes(Clean(u.Project), nameRunes)
-	}
-	return "defib release " + cutRunes(Clean(name), nameRunes)
 }
 
 // whatToDo is the one thing that the reader should do.

@@ -92,7 +92,7 @@ func (p *page) unit(d api.Unit) {
 	}
 	p.line("Next:", nextWord(p.now, u))
 	p.line("Pages:", pages(p.now, u))
-	p.line("You can:", waysOut(u, d.Host.Holds))
+	p.line("You can:", waysOut(u))
 	p.line("Incident:", u.Incident)
 	for _, inc := range d.Incidents {
 		if inc.ID == u.Incident {
@@ -113,11 +113,15 @@ func (p *page) unit(d api.Unit) {
 }
 
 // waysOut are the commands that end a wait: nothing that one must know by heart.
-func waysOut(u policy.Status, holds []policy.Hold) string {
+func waysOut(u policy.Status) string {
 	leave := fmt.Sprintf("`defib stop %s` leaves it down", u.Name)
 	switch {
 	case u.State == policy.Held && u.Detail == string(policy.HoldOperator):
-		return fmt.Sprintf("%s; `defib restart --force %s` passes it; %s", releases(u, holds), u.Name, leave)
+		out := fmt.Sprintf("`defib restart --force %s` passes the hold; %s", u.Name, leave)
+		if len(u.Releases) > 0 {
+			out = fmt.Sprintf("`%s` ends the hold; %s", strings.Join(u.Releases, " && "), out)
+		}
+		return out
 	case u.State == policy.Held && (u.Detail == string(policy.HoldGPU) || u.Detail == string(policy.HoldVRAM) || u.Detail == string(policy.HoldStuck)):
 		return fmt.Sprintf("`defib gpus` shows its GPU; `defib restart --force %s` restarts it all the same; %s", u.Name, leave)
 	case u.State == policy.Held, u.State == policy.Backoff:
@@ -126,26 +130,6 @@ func waysOut(u policy.Status, holds []policy.Hold) string {
 		return fmt.Sprintf("`defib retry %s` tries again; %s", u.Name, leave)
 	}
 	return ""
-}
-
-// releases is how the holds of operators on a container end: those on it, on its
-// project and on the host, of which a file may be one.
-func releases(u policy.Status, holds []policy.Hold) string {
-	var out []string
-	for _, h := range holds {
-		switch {
-		case h.Reason != policy.HoldOperator:
-		case h.Scope == policy.ScopeHost && strings.HasPrefix(h.Why, "the file "):
-			out = append(out, h.Why)
-		case h.Scope == policy.ScopeHost:
-			out = append(out, "`defib release --all` ends the hold")
-		case h.Scope == policy.ScopeProject && h.Target == u.Project:
-			out = append(out, fmt.Sprintf("`defib release --project %s` ends the hold", u.Project))
-		case h.Scope == policy.ScopeUnit && h.Target == u.Key:
-			out = append(out, fmt.Sprintf("`defib release %s` ends the hold", u.Name))
-		}
-	}
-	return strings.Join(out, "; ")
 }
 
 func (p *page) identity(d api.Unit) {

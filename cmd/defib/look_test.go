@@ -156,22 +156,6 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestReleases(t *testing.T) {
-	for _, c := range []struct {
-		hold policy.Hold
-		want string
-	}{
-		{policy.Hold{Scope: policy.ScopeHost}, "`defib release --all` ends the hold"},
-		{policy.Hold{Scope: policy.ScopeHost, Why: "the file /run/h exists; remove it to let defib act"}, "the file /run/h exists; remove it to let defib act"},
-		{policy.Hold{Scope: policy.ScopeProject, Target: "shop"}, "`defib release --project shop` ends the hold"},
-	} {
-		c.hold.Reason = policy.HoldOperator
-		if got := releases(policy.Status{Project: "shop"}, []policy.Hold{c.hold}); got != c.want {
-			t.Errorf("got %q, want %q", got, c.want)
-		}
-	}
-}
-
 // Whoever reads that a container waits is told how to end that.
 func TestWaysOut(t *testing.T) {
 	for _, c := range []struct {
@@ -180,18 +164,13 @@ func TestWaysOut(t *testing.T) {
 		want   string
 	}{
 		{policy.Running, "", ""},
-		{policy.Held, "operator", "`defib release web` ends the hold; `defib restart --force web` passes it; `defib stop web` leaves it down"},
+		{policy.Held, "operator", "`rm /run/h && defib release web` ends the hold; `defib restart --force web` passes the hold; `defib stop web` leaves it down"},
 		{policy.Held, "vram", "`defib gpus` shows its GPU; `defib restart --force web` restarts it all the same; `defib stop web` leaves it down"},
 		{policy.Held, "budget", "`defib restart web` does not wait; `defib stop web` leaves it down"},
 		{policy.Backoff, "by docker", "`defib restart web` does not wait; `defib stop web` leaves it down"},
 		{policy.Fatal, "", "`defib retry web` tries again; `defib stop web` leaves it down"},
 	} {
-		holds := []policy.Hold{
-			{Reason: policy.HoldOperator, Scope: policy.ScopeUnit, Target: "web"},
-			{Reason: policy.HoldOperator, Scope: policy.ScopeUnit, Target: "db"},
-			{Reason: policy.HoldOperator, Scope: policy.ScopeProject, Target: "shop"},
-		}
-		if got := waysOut(policy.Status{Key: "web", Name: "web", State: c.state, Detail: c.detail}, holds); got != c.want {
+		if got := waysOut(policy.Status{Key: "web", Name: "web", State: c.state, Detail: c.detail, Releases: []string{"rm /run/h", "defib release web"}}); got != c.want {
 			t.Errorf("%s (%s): got %q, want %q", c.state, c.detail, got, c.want)
 		}
 	}

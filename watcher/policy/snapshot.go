@@ -91,6 +91,7 @@ type Hold struct {
 	By     string     `json:"by,omitempty"`
 	Why    string     `json:"why,omitempty"`
 	Part   string     `json:"part,omitempty"` // of a hold on a GPU: state or fault; each clears by itself
+	File   string     `json:"file,omitempty"` // that is the hold: it ends when the file is removed
 	// Of a hold on a GPU: what it stands on, and how it ends.
 	Judgement *gpu.Judgement `json:"judgement,omitempty"`
 }
@@ -117,6 +118,7 @@ type Status struct {
 	GPUNote      string    `json:"gpu_note,omitempty"`       // how sure that is, and what was seen
 	WouldAct     bool      `json:"would_act"`                // if it failed now, or has failed: would defib act?
 	WhyNot       []string  `json:"why_not,omitempty"`        // each hold, delay or setting that stops it, as a sentence
+	Releases     []string  `json:"releases,omitempty"`       // the commands that end the holds of operators on it
 	Next         string    `json:"next,omitempty"`           // "restart", "waiting for you", "watching" …
 	NextAt       time.Time `json:"next_at,omitzero"`         // when, if a time is known
 	PagesAt      time.Time `json:"pages_at,omitzero"`        // when a human is called if nothing changes

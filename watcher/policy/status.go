@@ -81,7 +81,7 @@ func (m *Machine) status(u *unit) Status {
 		Labels: u.Last.Labels,
 	}
 	s.Health, s.HealthOutput = healthText(u)
-	s.WhyNot = m.whyNot(u)
+	s.WhyNot, s.Releases = m.whyNot(u), m.releases(u)
 	s.WouldAct = len(s.WhyNot) == 0
 	s.Next, s.NextAt = m.next(u)
 	if in := m.incidents[u.Incident]; !u.DownSince.IsZero() && !u.Paged && (in == nil || in.Paged.IsZero()) {
@@ -113,6 +113,28 @@ func healthText(u *unit) (health, output string) {
 		return "broken check", p.Output
 	}
 	return h.Status, strings.TrimSpace(p.Output)
+}
+
+// releases are the commands that end the holds of operators on u.
+func (m *Machine) releases(u *unit) []string {
+	var out []string
+	for _, h := range m.host.Holds {
+		if h.Reason != HoldOperator || !covers(h, u) {
+			continue
+		}
+		switch {
+		case h.File != "":
+			out = append(out, "rm "+h.File)
+		case h.By == byFile: // whether it is there cannot be told; Why says what to mend
+		case h.Scope == ScopeHost:
+			out = append(out, "defib release --all")
+		case h.Scope == ScopeProject:
+			out = append(out, "defib release --project "+u.Project)
+		default:
+			out = append(out, "defib release "+u.Name)
+		}
+	}
+	return out
 }
 
 // whyNot lists what would keep defib from acting on u if it failed now.

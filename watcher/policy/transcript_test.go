@@ -436,7 +436,7 @@ func (p *player) fact(words []string, opts map[string]string) {
 		h.Scope, h.Target = policy.ScopeGPU, words[2]
 	}
 	if words[1] == "operator" {
-		h.By = "file"
+		h.By, h.File = "file", opts["file"]
 	}
 	kind := policy.KindHoldSet
 	if words[0] == "clear" {
@@ -458,6 +458,9 @@ func (p *player) status(name string) {
 	fmt.Fprintf(&p.out, "; repairs in 24 h: %d\n", s.Restarts24h)
 	for _, why := range append(s.WhyNot, s.Warnings...) {
 		fmt.Fprintf(&p.out, "    %s\n", why)
+	}
+	for _, command := range s.Releases {
+		fmt.Fprintf(&p.out, "    `%s`\n", command)
 	}
 }
 
