@@ -128,6 +128,7 @@ type Story struct {
 	Incident policy.Incident
 	Unit     *policy.Status     // as it is now; nil when it is gone, or the story is not about one
 	GPUs     []policy.GPUStatus // those that it uses
+	Runbook  string             // what its label [LabelRunbook] says, masked
 	Children []policy.Incident  // of a correlated incident, without their evidence
 	Now      time.Time
 }

@@ -98,8 +98,8 @@ func sampleGaveUp() Story {
 		Key: "llm/vllm-llama70b/1", Name: "vllm-llama70b", Project: "llm", Image: "vllm/vllm-openai:v0.11.0", State: policy.Fatal, Rule: "gave_up",
 		Reason: cause, Since: sampleAt(6 * time.Minute), Health: "—", Restarts24h: 3, LastExit: &policy.Exit{At: sampleAt(6 * time.Minute), Code: 1},
 		GPUs: []string{"2"}, Next: "half-open retry", NextAt: sampleAt(36 * time.Minute), Retries: "all 3 used up",
-		Labels: map[string]string{LabelRunbook: "https://wiki.example.org/llm/vllm-llama70b"},
 	}
+	s.Runbook = "https://wiki.example.org/llm/vllm-llama70b"
 	s.GPUs = []policy.GPUStatus{{
 		Device:  gpu.Device{UUID: "GPU-22222222-0000-0000-0000-000000000002", Index: 2, PCI: "0000:5e:00.0", Name: "NVIDIA H100 80GB HBM3"},
 		Reading: gpu.Reading{At: sampleAt(6 * time.Minute), Used: 77910 << 20, Total: 81559 << 20, Temperature: 41, Listed: true, Processes: []gpu.Process{{PID: 48213, Name: "python3", Memory: 73523 << 20}}},

@@ -35,7 +35,7 @@ func (w *wordSet) text(s Story, k Kind) (Text, error) {
 	default:
 		t.Lead, errs[2] = w.lines("lead.tmpl", d)
 		if d.incident() && !d.Closed {
-			w.runbook(&t, s.Unit)
+			w.runbook(&t, s.Runbook)
 		}
 	}
 	if d.incident() {

@@ -3,8 +3,6 @@ package notify
 import (
 	"net/url"
 	"strings"
-
-	"github.com/defib-dev/defib/watcher/policy"
 )
 
 // LabelRunbook is the label of a container that names a page about it: what to
@@ -16,11 +14,11 @@ const linkMost = 300 // bytes
 // runbook adds the page about a container. Whoever runs containers writes the
 // label, so only what is surely a link becomes one, and anything else is text
 // like what a container says.
-func (w *wordSet) runbook(t *Text, u *policy.Status) {
-	if u == nil || strings.TrimSpace(u.Labels[LabelRunbook]) == "" {
+func (w *wordSet) runbook(t *Text, label string) {
+	value := fit(Clean(strings.TrimSpace(label)))
+	if value == "" {
 		return
 	}
-	value := fit(w.masker.Line(strings.TrimSpace(u.Labels[LabelRunbook])))
 	if link := checkedLink(value); link != "" {
 		t.Link = Field{w.phrases["link.runbook"], link}
 		return

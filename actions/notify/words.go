@@ -10,8 +10,6 @@ import (
 	"strings"
 	"text/template"
 	"unicode/utf8"
-
-	"github.com/defib-dev/defib/watcher/mask"
 )
 
 //go:embed words
@@ -77,7 +75,6 @@ type wordSet struct {
 	templates *template.Template
 	phrases   map[string]string
 	sentences sentences // how to say those of the policy; none: in English, as they are
-	masker    *mask.Masker
 }
 
 const (
@@ -88,11 +85,7 @@ const (
 // readWords reads a directory. What is not in it is as in base; without one,
 // it has to hold everything.
 func readWords(dir fs.FS, base *wordSet) (*wordSet, error) {
-	masker, err := mask.New(nil)
-	if err != nil {
-		return nil, err
-	}
-	w := &wordSet{sources: map[string]string{}, phrases: map[string]string{}, templates: template.New(""), masker: masker}
+	w := &wordSet{sources: map[string]string{}, phrases: map[string]string{}, templates: template.New("")}
 	if base != nil {
 		maps.Copy(w.sources, base.sources)
 		maps.Copy(w.phrases, base.phrases)

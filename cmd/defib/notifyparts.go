@@ -18,6 +18,7 @@ import (
 	"github.com/defib-dev/defib/cmd/defib/internal/api"
 	"github.com/defib-dev/defib/cmd/defib/internal/config"
 	"github.com/defib-dev/defib/watcher"
+	"github.com/defib-dev/defib/watcher/mask"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
@@ -105,7 +106,11 @@ func newTelling(s config.Settings, getenv func(string) string, kept incidents, l
 	if len(channels) == 0 {
 		return t, nil
 	}
-	teller := storyteller{view: loop.view, kept: kept, now: func() time.Time { return now().In(zone) }}
+	masker, err := mask.New(s.Config.Mask)
+	if err != nil {
+		return nil, err
+	}
+	teller := storyteller{view: loop.view, kept: kept, mask: masker.Line, now: func() time.Time { return now().In(zone) }}
 	o := notify.Options{
 		Dir: s.StateDir, Channels: channels, Routes: routesOf(n.Routes), Archive: kept, Quiet: quiet,
 		Facts: teller.facts, Story: teller.story, Render: words.Render, Log: log, Now: now,

@@ -15,6 +15,7 @@ import (
 type storyteller struct {
 	view func() *watcher.View
 	kept incidents
+	mask func(line string) string
 	now  func() time.Time
 }
 
@@ -38,6 +39,9 @@ func (s storyteller) story(inc policy.Incident) notify.Story {
 		}
 		out.Unit = unitOf(v, inc.Unit)
 		out.GPUs = gpusOf(v, inc, out.Unit)
+		if out.Unit != nil {
+			out.Runbook = s.mask(out.Unit.Labels[notify.LabelRunbook])
+		}
 	}
 	for _, id := range inc.Children {
 		child, found, err := s.kept.Incident(id)

@@ -128,7 +128,7 @@ type Status struct {
 	Retries      string    `json:"retries,omitempty"`        // "2 of 5"
 	ReadyAfter   Duration  `json:"ready_after_ns,omitempty"` // learned time to ready, median
 
-	Labels map[string]string `json:"-"` // of the container, as they are: for routes and silences; none is shown but defib.runbook, masked
+	Labels map[string]string `json:"-"` // of the container, as they are: for routes and silences
 }
 
 // Setting is one value of a unit's policy with its source.
