@@ -22,7 +22,7 @@ func (m *Machine) newFailure(u *unit, v verdict) *Failure {
 		u.LeftAt = time.Time{} // the cause is known, so it is no sign of another
 	}
 	f.Due = m.now
-	if v.verb != VerbStop {
+	if v.verb != VerbStop && u.OursFor == "" {
 		f.Due = m.now.Add(m.delay(u))
 	}
 	if v.rule == "unhealthy" && u.onGPU() {
@@ -106,6 +106,8 @@ func (m *Machine) reasonFor(u *unit, f *Failure) string {
 	switch {
 	case f.Verb == VerbStop:
 		return f.Text
+	case u.OursFor != "": // it is no attempt to repair
+		return f.Text + m.cost(u)
 	case u.Giveup != nil && u.Giveup.Open:
 		return fmt.Sprintf("%s (half-open retry %d after giving up)", f.Text, u.Giveup.N+1)
 	}

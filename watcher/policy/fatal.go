@@ -9,6 +9,9 @@ import (
 
 // hopeless handles failures for which only a human, or time, can do something.
 func (m *Machine) hopeless(u *unit, f *Failure) bool {
+	if u.OursFor != "" { // it ran when it was stopped for its GPU, and giving up stops nothing
+		return false
+	}
 	check := f.Rule == "unhealthy" || f.Rule == "start_timeout"
 	switch {
 	case check && u.policy.Stateful != "":

@@ -57,80 +57,9 @@ func (m *Machine) orderReset(c *Command) {
 	m.resetStep()
 }
 
-// resetUsers are the containers to stop, in the order in which they start.
+// resetUsers are the containers to stop.
 func (m *Machine) resetUsers(uuid string) []*unit {
-	users := slices.DeleteFunc(m.usersOf(uuid), func(u *unit) bool { return !u.Last.Running })
-	slices.SortStableFunc(users, func(a, b *unit) int { return len(a.policy.Needs) - len(b.policy.Needs) })
-	return users
-}
-
-func (m *Machine) resetRefusal(g *GPU, c *Command) string {
-	switch {
-	case g == nil:
-		return fmt.Sprintf("there is no GPU %s; `defib gpus` lists them", clip(c.GPU))
-	case g.Index < 0:
-		return "the driver does not list that GPU, so it cannot be reset; reboot the host"
-	case m.host.GPU.Reset != nil:
-		return m.gpuTitle(m.host.GPU.Reset.GPU) + " is being reset; wait for it"
-	case m.cfg.Observe:
-		return "defib runs in observe mode and stops nothing; start it without --observe"
-	case !m.host.Connected:
-		return "Docker does not answer, so nothing can be stopped: " + m.host.Reason
-	}
-	for _, h := range slices.Concat(m.gpuHolds(g.UUID), m.gpuHolds(allGPUs)) {
-		if rebootOnly(h) {
-			return "a reset would not help: " + h.Why
-		}
-	}
-	for _, u := range m.usersOf(g.UUID) {
-		if why := m.unitForbidsReset(u); why != "" {
-			return why
-		}
-	}
-	if who := m.strangers(g); who != "" && !c.Force {
-		return fmt.Sprintf("GPU %s is in use by %s, which defib does not manage; end that first, or the reset fails", m.gpuName(g.UUID), who)
-	}
-	return ""
-}
-
-// unitForbidsReset says why u cannot be stopped for a reset and started after
-// it, or nothing.
-func (m *Machine) unitForbidsReset(u *unit) string {
-	if h, held := m.standing(u, HoldOperator, HoldDisk, HoldStuck); held && u.Last.Running {
-		return fmt.Sprintf("%s could not be started again after it (%s: %s); release that first", u.Name, h.Reason, h.Why)
-	}
-	switch {
-	case u.Op != nil:
-		return fmt.Sprintf("a %s of %s is under way; wait for it", u.Op.Verb, u.Name)
-	case !u.Last.Running && u.Stop == nil:
-		return ""
-	case u.policy.Mode == ModeObserve:
-		return u.Name + " is only observed, so defib may not stop it: " + u.policy.ModeWhy + "; stop it yourself first"
-	case u.Last.Paused:
-		return "somebody paused " + u.Name + "; `docker unpause " + u.Name + "` or stop it first"
-	case u.Stop != nil || !u.Undo.IsZero():
-		return "somebody is stopping " + u.Name + "; wait until it has ended"
-	case !u.Seen:
-		return "Docker could not say how " + u.Name + " is; try again"
-	}
-	return ""
-}
-
-// strangers are processes on a GPU that defib cannot stop.
-func (m *Machine) strangers(g *GPU) string {
-	var who []string
-	for _, p := range g.Reading.Processes {
-		u, name := m.ownerOf(p.Containers)
-		switch {
-		case u != nil && slices.Contains(m.usersOf(g.UUID), u) || p.Dead:
-		case name != "":
-			who = append(who, "container "+name)
-		default:
-			who = append(who, fmt.Sprintf("%s (pid %d)", clip(p.Name), p.PID))
-		}
-	}
-	slices.Sort(who)
-	return strings.Join(slices.Compact(who), ", ")
+	return slices.DeleteFunc(m.usersOf(uuid), func(u *unit) bool { return !u.Last.Running })
 }
 
 // resetHolds: what was stopped for a reset starts only after it.
@@ -266,10 +195,7 @@ func (m *Machine) resetDone(g *GPU) {
 	if r.Unsure {
 		text = m.gpuTitle(g.UUID) + " is well; whether the reset command ran before defib was ended is not known"
 	}
-	if len(r.Units) > 0 {
-		text += "; its containers are started again"
-	}
-	m.sayIn(r.Incident, "gpu_reset_done", text)
+	m.sayIn(r.Incident, "gpu_reset_done", text+m.startedAgain(r))
 	why := m.gpuTitle(g.UUID) + " reads well"
 	if !r.Unsure { // what a fault alone tells ends only with a reset
 		why = m.gpuTitle(g.UUID) + " was reset"
@@ -277,7 +203,30 @@ func (m *Machine) resetDone(g *GPU) {
 		m.freeGPU(g.UUID, partFault, "gpu_cleared", why)
 	}
 	m.freeGPU(g.UUID, partState, "gpu_cleared", why)
+	if len(m.gpuHolds(g.UUID)) > 0 { // it held them before, and they ran
+		m.undoStops(r)
+	}
 	m.endReset(r)
+}
+
+// startedAgain says what becomes of the containers of a reset that is done.
+func (m *Machine) startedAgain(r *GPUReset) string {
+	up, text := false, ""
+	for _, key := range r.Units {
+		u := m.units[key]
+		if u == nil {
+			continue
+		}
+		if h, held := m.heldElsewhere(u, r.GPU); held {
+			text += fmt.Sprintf("; %s stays down: %s", u.Name, h.Judgement.Cause)
+		} else {
+			up = true
+		}
+	}
+	if up {
+		return "; its containers are started again" + text
+	}
+	return text
 }
 
 // endReset closes the story of a reset that stands for itself, and lets the
@@ -307,11 +256,21 @@ func (m *Machine) resetFails(why string) {
 	m.host.GPU.Reset = nil
 	m.touchHost()
 	var stopped []string
-	units := r.Units
-	if m.lostForGood(r.GPU) {
-		units = nil // a start there could hang for ever
+	if !m.lostForGood(r.GPU) { // a start there could hang for ever
+		stopped = m.undoStops(r)
 	}
-	for _, key := range units {
+	text := fmt.Sprintf("%s could not be reset: %s", m.gpuTitle(r.GPU), why)
+	if len(stopped) > 0 {
+		text = sentence(text, "What was stopped for it is started again: "+strings.Join(stopped, ", "))
+	}
+	m.pageIn(r.Incident, "gpu_reset_failed", sentence(text, "Reset it by hand once nothing uses it, or reboot the host"))
+	m.endReset(r)
+}
+
+// undoStops lets what was stopped for a reset start as it ran before it, hold or
+// not, and names it.
+func (m *Machine) undoStops(r *GPUReset) (stopped []string) {
+	for _, key := range r.Units {
 		switch u := m.units[key]; {
 		case u == nil:
 		case u.OursFor == ruleGPUReset:
@@ -324,12 +283,7 @@ func (m *Machine) resetFails(why string) {
 			m.touch(u)
 		}
 	}
-	text := fmt.Sprintf("%s could not be reset: %s", m.gpuTitle(r.GPU), why)
-	if len(stopped) > 0 {
-		text = sentence(text, "What was stopped for it is started again: "+strings.Join(stopped, ", "))
-	}
-	m.pageIn(r.Incident, "gpu_reset_failed", sentence(text, "Reset it by hand once nothing uses it, or reboot the host"))
-	m.endReset(r)
+	return stopped
 }
 
 // lostForGood: only a reboot helps that GPU.

@@ -223,7 +223,7 @@ func (p *player) gpuCommand(verb, name string, opts map[string]string) bool {
 		}
 	case "gpu-reset":
 		w.cards.resetErr = strings.ReplaceAll(opts["err"], "_", " ")
-		w.deliver(policy.Event{Kind: policy.KindCommand, Command: &policy.Command{Order: policy.OrderReset, GPU: name, By: "ann"}})
+		w.deliver(policy.Event{Kind: policy.KindCommand, Command: &policy.Command{Order: policy.OrderReset, GPU: name, By: "ann", Force: opts["force"] == "true"}})
 	case "gpu-release":
 		w.deliver(policy.Event{Kind: policy.KindCommand, Command: &policy.Command{Order: policy.OrderRelease, GPU: name, By: "ann"}})
 	case "gpus":

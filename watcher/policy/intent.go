@@ -103,11 +103,37 @@ func (m *Machine) rekey(u *unit, key string) {
 			m.touchHost()
 		}
 	}
+	m.rekeyGPUs(u.Key, key)
 	if in := m.incidents[u.Incident]; in != nil {
 		in.Unit = key
 		m.revise(in)
 	}
 	u.Key, u.Name = key, key
+}
+
+// rekeyGPUs follows it in what is written down of GPUs.
+func (m *Machine) rekeyGPUs(old, key string) {
+	if r := m.host.GPU.Reset; r != nil {
+		if i := slices.Index(r.Units, old); i >= 0 {
+			next := *r
+			next.Units = slices.Clone(r.Units)
+			next.Units[i] = key
+			m.host.GPU.Reset = &next
+			m.touchHost()
+		}
+	}
+	for i := range m.host.GPU.GPUs {
+		g := &m.host.GPU.GPUs[i]
+		if slices.ContainsFunc(g.Blamed, func(b Blame) bool { return b.Unit == old }) {
+			g.Blamed = slices.Clone(g.Blamed)
+			for j := range g.Blamed {
+				if g.Blamed[j].Unit == old {
+					g.Blamed[j].Unit = key
+				}
+			}
+			m.touchHost()
+		}
+	}
 }
 
 func (m *Machine) destroyed(u *unit) {

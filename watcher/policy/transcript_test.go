@@ -260,6 +260,8 @@ func (p *player) run(verb, name string, words []string, opts map[string]string) 
 			b.image = v
 		case "gpu":
 			b.gpus = strings.Split(v, ",")
+		case "rm":
+			b.autoRemove = v == "true"
 		case "claim":
 			b.claim = &gpu.Claim{Source: v, All: true, Certain: v == "--gpus"}
 		case "mount":

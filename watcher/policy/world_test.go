@@ -61,6 +61,7 @@ type box struct {
 	claim                               *gpu.Claim // instead of gpus
 	signs                               []gpu.Sign // in its log
 	stuck                               bool
+	autoRemove                          bool
 	lateStop                            bool // the event of a stop comes after its answer
 	run                                 int  // counts runs, so that what was planned for an older one is dropped
 	backoff                             time.Duration
@@ -402,6 +403,7 @@ func (b *box) observation(now time.Time) policy.Observation {
 		Status: b.status, Running: b.status == "running" || b.status == "restarting", Restarting: b.status == "restarting",
 		Paused: b.paused, ExitCode: b.code, OOMKilled: b.oom, Error: b.err, StartedAt: b.started, FinishedAt: b.finished,
 		RestartCount: b.restarts, RestartPolicy: b.policy, StopTimeout: b.stop, StopSignal: b.stopSig, GPU: cmp.Or(b.claim, claim(b.gpus)), Mounts: b.mounts,
+		AutoRemove: b.autoRemove,
 	}
 	if o.Running && !o.Restarting {
 		o.Uptime = now.Sub(b.started)
