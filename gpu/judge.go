@@ -53,6 +53,7 @@ type Case struct {
 	Gone   []string // what it asks for and is not there; see Mapping, also for Unread
 	Unread []string
 	Signs  []Sign        // of its last log lines, its check's output and its start's error
+	Start  []Sign        // those of its start's error, which is the engine's word
 	Waited time.Duration // since it first failed, for the waits that are bounded
 }
 

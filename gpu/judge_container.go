@@ -155,8 +155,11 @@ func (t *trial) staleCDI() (Judgement, bool) {
 	}, t.has(SignStaleCDI)
 }
 
+// mismatch: who opened the driver before its upgrade goes on with the library
+// that fits the old module, as the probe does, while the engine loads the new one
+// for each start. What a container says itself may be about its own library.
 func (t *trial) mismatch() (Judgement, bool) {
-	return mismatched(), t.has(SignMismatch) && t.Driver.State != DriverUp
+	return mismatched(), t.has(SignMismatch) && t.Driver.State != DriverUp || slices.Contains(t.Start, SignMismatch)
 }
 
 // fabric: what it says itself counts for a container on one GPU too, since

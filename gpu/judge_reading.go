@@ -169,7 +169,7 @@ func (l *look) recovery() (Judgement, bool) {
 		asks, remedy = "asks for a recovery of its IMEX domain", "Recover the IMEX domain on all its hosts: `systemctl restart nvidia-imex`"
 	case RecoverNone:
 	}
-	if j.Clears = ClearRecovery; l.faulty && l.Reading != nil && l.Reading.Trouble == "" {
+	if j.Clears = ClearRecovery; l.faulty {
 		j.Clears = ClearReset // a driver that keeps no recovery action never says that it is 0
 	}
 	j.Cause, j.Remedy = l.explained(asks), l.fill(remedy)

@@ -144,7 +144,7 @@ func TestXid154(t *testing.T) {
 		rule   string
 		clears Clearing
 	}{
-		"no reading":                 {State{Device: h100, Faults: []Fault{changed(0, RecoverReset)}}, "recovery_action", ClearRecovery},
+		"no reading":                 {State{Device: h100, Faults: []Fault{changed(0, RecoverReset)}}, "recovery_action", ClearReset},
 		"a driver without the field": {state(old(), changed(0, RecoverReset)), "recovery_action", ClearReset},
 		"the newest counts":          {state(old(), changed(0, RecoverReset), changed(1, RecoverNone)), "", ""},
 		"and the other way round":    {state(old(), changed(0, RecoverNone), changed(1, RecoverReset)), "recovery_action", ClearReset},

@@ -205,6 +205,7 @@ func foreignWords() []string {
 	return []string{
 		"--all", "--observe", "--gpus", `error mounting "/models": no such file or directory`, "no such device", "no such file", "no such program",
 		"tried to kill container, but did not receive an exit event", "context deadline exceeded", "connection refused",
+		"nvidia-container-cli: initialization error: nvml error: driver/library version mismatch",
 		"CDI device injection failed: unresolvable CDI devices", "exit status 1: In use by another client", "CDI device injection failed",
 		"there is no NVIDIA driver on this host", "libnvidia-ml.so is not there", "it has not answered for 5 s", "the driver asks for a reset of GPU 0",
 		"Xid 79: the GPU has fallen off the bus; reboot", "the library is of 590.1 and the kernel module of 580.95", "starting",

@@ -123,12 +123,19 @@ func (m *Machine) gpuCase(u *unit, failed, waitFrom time.Time, e *Examination) g
 	c := gpu.Case{
 		Driver: m.host.GPU.Driver, Down: !u.Last.Running, ID: u.Last.Container, Gone: u.mapping.Gone, Unread: u.mapping.Unread, Signs: gpu.Signs(u.Last.Error),
 	}
+	if failed.After(m.host.GPU.Since) { // of the driver as it is now
+		c.Start = slices.Clone(c.Signs)
+	}
 	if !waitFrom.IsZero() {
 		c.Waited = m.now.Sub(waitFrom)
 	}
 	for _, use := range u.mapping.GPUs {
 		if i := m.gpuIndex(use.UUID); i >= 0 && slices.Contains(u.uuids(), use.UUID) {
-			c.GPUs = append(c.GPUs, gpu.Used{State: m.gpuState(&m.host.GPU.GPUs[i], failed), Parts: use.Parts})
+			s := m.gpuState(&m.host.GPU.GPUs[i], failed)
+			if c.Driver.State != gpu.DriverUp { // what was read once says nothing of now; a hold stands by itself
+				s.Reading = nil
+			}
+			c.GPUs = append(c.GPUs, gpu.Used{State: s, Parts: use.Parts})
 		}
 	}
 	if h := u.Last.Health; h != nil {
@@ -230,14 +237,18 @@ func (m *Machine) follows(u *unit, f *Failure) bool {
 // GPU holds that; else it waits alone. true: not now.
 func (m *Machine) mustHold(u *unit, f *Failure, j gpu.Judgement) bool {
 	target := cmp.Or(j.GPU, allGPUs)
-	if slices.Contains(m.told(target).Waived, j.Rule) {
+	if m.waived(target, j) {
 		return false // an operator says so
 	}
-	if j.Rule == "unknown_xid" || j.Rule == "ecc" { // what the GPU shows alone does not say so
+	switch {
+	case j.Rule == "driver_mismatch" && m.host.GPU.Driver.State == gpu.DriverUp, // the engine says so, not the driver
+		j.Scope == gpu.ScopeGPU && j.Clears == gpu.ClearReset: // what the container shows may weigh in
 		m.holdGPU(target, partFault, j)
-	} else if i := m.gpuIndex(target); i >= 0 {
-		g := &m.host.GPU.GPUs[i]
-		m.judgeGPU(g, m.gpuState(g, f.At), false)
+	default:
+		if i := m.gpuIndex(target); i >= 0 {
+			g := &m.host.GPU.GPUs[i]
+			m.judgeGPU(g, m.gpuState(g, f.At), false)
+		}
 	}
 	if _, held := m.standing(u, HoldGPU); held {
 		return false // the gate says so

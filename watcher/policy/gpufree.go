@@ -158,7 +158,7 @@ func (m *Machine) releaseHolds(c *Command, target string) {
 	m.told(target).Paged = time.Time{} // what comes now is new
 	holds := m.gpuHolds(target)
 	for i, h := range holds {
-		m.waive(target, append(slices.Clone(m.told(target).Waived), h.Judgement.Rule)...)
+		m.waive(target, append(slices.Clone(m.told(target).Waived), waiver(*h.Judgement))...)
 		if i < len(holds)-1 {
 			m.clearHold(h)
 			continue

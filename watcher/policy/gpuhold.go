@@ -158,6 +158,7 @@ func answering() gpu.Driver { return gpu.Driver{State: gpu.DriverUp} }
 
 // judgeState holds a GPU for as long as its reading says that it is broken.
 func (m *Machine) judgeState(g *GPU, s gpu.State, fresh bool) {
+	m.keepsAccount(g, s.Reading)
 	j := gpu.JudgeGPU(answering(), s)
 	if j.Verdict == gpu.Hold && j.Clears == gpu.ClearReset {
 		j = gpu.JudgeGPU(answering(), gpu.State{Device: s.Device, Reading: s.Reading})
@@ -191,6 +192,23 @@ func readsWell(h Hold, r *gpu.Reading, j gpu.Judgement) bool {
 		return r.Recovery != nil && *r.Recovery == gpu.RecoverNone
 	}
 	return j.Verdict != gpu.Wait || j.Rule == "hot"
+}
+
+// keepsAccount: the driver, which could not be read when a fault told what it
+// asks for, tells that itself now, and when it is done.
+func (m *Machine) keepsAccount(g *GPU, r *gpu.Reading) {
+	h, held := m.gpuHold(g.UUID, partFault)
+	if !held || h.Judgement.Rule != "recovery_action" || r == nil || r.Trouble != "" || r.Recovery == nil {
+		return
+	}
+	m.clearHold(h)
+	if _, told := m.gpuHold(g.UUID, partState); told {
+		return
+	}
+	j := *h.Judgement
+	j.Clears = gpu.ClearRecovery
+	h.Part, h.Judgement = partState, &j
+	m.setHold(h)
 }
 
 // takeAccount: the driver itself keeps account now of what a fault began; but
@@ -275,7 +293,7 @@ func (m *Machine) gpuHolds(target string) []Hold {
 // holdGPU blocks acts on every container of a GPU, and calls a human. A changed
 // finding takes the place of the one before.
 func (m *Machine) holdGPU(target, part string, j gpu.Judgement) {
-	if slices.Contains(m.told(target).Waived, j.Rule) {
+	if m.waived(target, j) {
 		return
 	}
 	old, again := m.gpuHold(target, part)
@@ -351,10 +369,18 @@ func wider(before []Hold, j gpu.Judgement) bool {
 	return true
 }
 
-// waive sets anew the rules that a GPU is not held for: what was handed out
+// waiver is what an operator's release says of a finding. The same rule with
+// another remedy is another finding: a reboot where it was a reset.
+func waiver(j gpu.Judgement) string { return j.Rule + ": " + j.Remedy }
+
+func (m *Machine) waived(target string, j gpu.Judgement) bool {
+	return slices.Contains(m.told(target).Waived, waiver(j))
+}
+
+// waive sets anew the findings that a GPU is not held for: what was handed out
 // before is never changed in place.
-func (m *Machine) waive(target string, rules ...string) {
-	m.told(target).Waived = rules
+func (m *Machine) waive(target string, waivers ...string) {
+	m.told(target).Waived = waivers
 	m.touchHost()
 }
 

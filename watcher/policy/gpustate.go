@@ -23,7 +23,7 @@ type GPUTold struct {
 	Paged    time.Time `json:"paged,omitzero"`     // when a human was last called about it
 	PageAt   time.Time `json:"page_at,omitzero"`   // a human is called then, if it is still held
 	CloseAt  time.Time `json:"close_at,omitzero"`  // nothing holds it: its incident is closed then
-	Waived   []string  `json:"waived,omitempty"`   // the rules of holds that an operator released; they are not set again at once
+	Waived   []string  `json:"waived,omitempty"`   // the findings of holds that an operator released; they are not set again at once
 }
 
 // GPU is all that is remembered of one GPU.

@@ -259,7 +259,7 @@ func (p *player) setCard(c *card, opts map[string]string) {
 		case "used":
 			r.Used = uint64(n) << 30
 		case "errors":
-			r.Uncorrected = uint64(n)
+			r.Uncorrected, r.Counted = uint64(n), true
 		case "remap_failed":
 			r.RemapFailed = v == "true"
 		case "fabric":
