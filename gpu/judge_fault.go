@@ -37,8 +37,7 @@ func (l *look) fault(f Fault) (Judgement, bool) {
 		j.Clears, j.Multi = ClearReset, true
 		return j, true
 	case FaultECC: // see trial.ecc
-	case FaultMismatch: // an old client beside a driver that answers is the client's matter
-		return mismatched(), l.driver.State != DriverUp
+	case FaultMismatch: // an old client is that client's matter
 	}
 	return Judgement{}, false
 }
@@ -125,7 +124,7 @@ func (l *look) linksFail() bool {
 	n := 0
 	for _, f := range l.open {
 		switch {
-		case f.Kind == FaultSXid, f.Kind == FaultXid && (f.Code == 72 || f.Code == 136 || f.Code == 155 || isNVLink5(f.Code)):
+		case f.Kind == FaultXid && (f.Code == 72 || f.Code == 136 || f.Code == 155 || isNVLink5(f.Code)):
 			return true
 		case f.Kind == FaultXid && f.Code == 74:
 			n++

@@ -216,7 +216,6 @@ const (
 	throttleEvery = 30 * time.Minute
 )
 
-// recent returns the charged repairs of the last d.
 // unpardoned are the repairs that count against u.
 func (u *unit) unpardoned() []time.Time {
 	i := slices.IndexFunc(u.Repairs, func(at time.Time) bool { return at.After(u.Pardoned) })

@@ -233,12 +233,14 @@ func (m *Machine) slot(u *unit) (Hold, time.Time, bool) {
 			again = earlier(again, other.Slot)
 			return Hold{Reason: HoldSlot, Scope: ScopeUnit, Target: key, Why: other.Name + " is loading on the same GPU"}, again, true
 		}
-		if _, waits := m.waiting[key]; waits && other.Detail == string(HoldSlot) && before(other, u) {
+		if other.waitsForSlot() && before(other, u) { // looked at just now or not: its place in the line is its own
 			return Hold{Reason: HoldSlot, Scope: ScopeUnit, Target: key, Why: other.Name + " waits for the same GPU and came first"}, time.Time{}, true
 		}
 	}
 	return Hold{}, time.Time{}, false
 }
+
+func (u *unit) waitsForSlot() bool { return u.State == Held && u.Detail == string(HoldSlot) }
 
 // accessLost is the finding that containers have lost sight of a GPU that is
 // well: one after the other is restarted, since all of them lost it at once.

@@ -145,31 +145,31 @@ const askSlack = 3 * time.Second
 
 // confirm reads the answer: did the fault break the container?
 func (m *Machine) confirm(u *unit, ev Event) {
-	s, e := u.Suspect, ev.Examination
-	why := ""
-	switch {
-	case e.PIDExited:
-		why = "its process has ended"
-	case e.Check != nil && e.Check.ExitCode != 0 && !u.Run.Healthy:
-		m.unconfirmed(u, "it is still starting, so its health check says nothing")
-		return
-	case e.Check != nil && e.Check.ExitCode != 0 && !brokenProbe(e.Check):
-		why = "its health check, run once by defib, fails: " + checkText(e.Check)
-	case e.Check != nil && e.Check.ExitCode == 0:
-		m.unconfirmed(u, "its health check, run once by defib, passes")
-		return
-	default:
-		why := "its process lives on and nothing else says that it is broken"
-		if e.CheckErr != "" {
-			why += " (its health check could not be run: " + quoted(e.CheckErr) + ")"
-		}
+	s := u.Suspect
+	if why, broke := confirms(u, ev.Examination); broke {
+		u.Suspect, u.Suspects = nil, nil
+		u.Run.Fault = &RunFault{At: m.now, GPU: s.GPU, Code: s.Code, Text: s.Text + "; " + why}
+	} else {
 		m.unconfirmed(u, why)
-		return
 	}
-	u.Suspect, u.Suspects = nil, nil
-	u.Run.Fault = &RunFault{At: m.now, GPU: s.GPU, Code: s.Code, Text: s.Text + "; " + why}
 	m.touch(u)
 	m.evaluate(u, false)
+}
+
+func confirms(u *unit, e *Examination) (why string, broke bool) {
+	switch {
+	case e.PIDExited:
+		return "its process has ended", true
+	case e.Check != nil && e.Check.ExitCode != 0 && !u.Run.Healthy:
+		return "it is still starting, so its health check says nothing", false
+	case e.Check != nil && e.Check.ExitCode != 0 && !brokenProbe(e.Check):
+		return "its health check, run once by defib, fails: " + checkText(e.Check), true
+	case e.Check != nil && e.Check.ExitCode == 0:
+		return "its health check, run once by defib, passes", false
+	case e.CheckErr != "":
+		return "its process lives on and nothing else says that it is broken (its health check could not be run: " + quoted(e.CheckErr) + ")", false
+	}
+	return "its process lives on and nothing else says that it is broken", false
 }
 
 func checkText(p *Probe) string {

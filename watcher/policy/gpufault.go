@@ -24,7 +24,7 @@ func (m *Machine) gpuFault(ev Event) {
 		return
 	}
 	f := *ev.GPU.Fault
-	if f.Kind == gpu.FaultMismatch && f.PCI == "" && f.UUID == "" {
+	if f.Kind == gpu.FaultMismatch {
 		m.say("api_mismatch", "the kernel log says that a client of another driver version was turned away: "+f.Text)
 		return
 	}

@@ -69,7 +69,7 @@ type GPUReset struct {
 	Decision uint64     `json:"decision,omitempty"` // of the reset command
 	Next     time.Time  `json:"next,omitzero"`      // verifying: the driver is asked again then
 	Unsure   bool       `json:"unsure,omitempty"`   // defib was ended while the command was to run
-	Units    []string   `json:"units,omitempty"`    // stopped for it, in the order in which they start again
+	Units    []string   `json:"units,omitempty"`    // stopped for it
 	Incident string     `json:"incident,omitempty"`
 }
 

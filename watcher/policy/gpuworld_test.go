@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -152,7 +153,11 @@ func (w *world) examine(d policy.Decision, m *policy.Machine) {
 		}
 		w.deliver(policy.Event{Kind: policy.KindExamined, Unit: d.Unit, Container: d.Container, Decision: d.ID, Examination: e})
 	}
-	w.after(30*time.Millisecond, look)
+	logs := 30 * time.Millisecond
+	if b := w.byID(d.Container); b != nil {
+		logs = cmp.Or(b.logs, logs)
+	}
+	w.after(logs, look)
 }
 
 // gpuCommand carries out a line of a story that is about GPUs.

@@ -167,7 +167,7 @@ func (m *Machine) newVersion(u *unit, v string) {
 		return
 	}
 	m.versionChanged(u, was, v)
-	u.Check, u.TTR, u.HadGPUs = Check{}, nil, nil
+	u.Check, u.TTR, u.HadGPUs, u.SeenGPUs, u.Run.GPUs = Check{}, nil, nil, nil, nil
 	m.pardon(u)
 	u.Past = nil
 	m.step(u, "new_version", "its image or configuration was changed; it gets full retries")
@@ -224,10 +224,14 @@ func (m *Machine) newRun(u *unit, prev *Observation, ev Event, back bool) {
 	by := m.starter(u, prev, back)
 	m.endRun(u, by)
 	o := &u.Last
-	if len(u.Run.GPUs) > 0 {
+	forgets := len(u.Run.GPUs) < len(u.SeenGPUs) && !u.Run.ReadyAt.IsZero()
+	if len(u.Run.GPUs) > 0 || forgets { // one that failed early had no time to use any
 		u.SeenGPUs = u.Run.GPUs
 	}
 	u.Run = Run{StartedAt: o.StartedAt, Began: ev.Read.Add(-o.Uptime), By: by}
+	if forgets {
+		m.refile(u)
+	}
 	u.PausedAt = time.Time{}
 	if u.State == Unknown { // what it was before it was in another run
 		u.BeforeSince = u.Run.Began

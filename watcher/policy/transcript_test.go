@@ -238,7 +238,7 @@ func (p *player) configure(opts map[string]string) {
 func (p *player) run(verb, name string, words []string, opts map[string]string) {
 	b := &box{name: name, image: "vllm/vllm-openai:v1", imageID: "sha256:" + or(opts["image"], name), policy: opts["policy"], labels: map[string]string{"defib.enable": "true"}}
 	b.load, b.output = p.duration(or(opts["load"], "2s")), "connection refused"
-	b.stop = p.duration(opts["stop"])
+	b.stop, b.logs = p.duration(opts["stop"]), p.duration(opts["logs"])
 	b.stopSig, _ = strconv.Atoi(opts["stopsignal"])
 	b.retries, _ = strconv.Atoi(opts["retries"])
 	b.check = true

@@ -22,7 +22,7 @@ func (m *Machine) daemonStart(ev Event) {
 	m.touchHost()
 	for _, key := range sortedKeys(m.units) {
 		u := m.units[key]
-		u.Seen, u.Ask, u.Suspect = false, nil, nil
+		u.Seen, u.Ask, u.Suspect, u.Suspects = false, nil, nil, nil
 		if u.Failure != nil && u.Failure.Exam != nil {
 			f, x := *u.Failure, *u.Failure.Exam
 			x.Ask, x.At = 0, time.Time{}

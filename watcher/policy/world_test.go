@@ -62,8 +62,9 @@ type box struct {
 	signs                               []gpu.Sign // in its log
 	stuck                               bool
 	autoRemove                          bool
-	lateStop                            bool // the event of a stop comes after its answer
-	run                                 int  // counts runs, so that what was planned for an older one is dropped
+	logs                                time.Duration // that a read of its log takes
+	lateStop                            bool          // the event of a stop comes after its answer
+	run                                 int           // counts runs, so that what was planned for an older one is dropped
 	backoff                             time.Duration
 }
 
