@@ -54,7 +54,7 @@ What is run is gpu.reset_command; see config.yaml.example.`,
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
-	f.BoolVar(&o.Force, "force", false, "even when programs use it that defib does not manage")
+	f.BoolVar(&o.Force, "force", false, "even when programs use it that defib does not manage, or what it stops would be held by another GPU")
 	f.BoolVar(&o.Wait, "wait", false, "wait until it is known how it ended")
 	f.StringVarP(&o.Why, "message", "m", "", "a reason, for the record")
 	return cmd
