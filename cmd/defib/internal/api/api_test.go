@@ -21,22 +21,29 @@ import (
 func TestFind(t *testing.T) {
 	units := []policy.Status{
 		web(),
-		{Key: "db", Name: "db", Container: "c0de"},
+		{Key: "db", Name: "db", Container: "c0ffc0de"},
 		{Key: "c0ffee", Name: "odd", Container: "aa00"},
 		{Key: "db2", Name: "shop/web/1", Container: "bb00"}, // a name beats another's key
 	}
-	others := []policy.Other{{Name: "redis", Container: "beef00", Why: "no label"}}
+	others := []policy.Other{
+		{Name: "redis", Container: "beef00", Why: "no label"},
+		{Name: "c0ffee01", Container: "9900", Why: "no label"}, // a name beats the ID of what is watched
+		{Name: "cache", Container: "c0ffee02", Why: "no label"},
+	}
 	for _, c := range []struct{ name, want, err string }{
 		{"web", "shop/web/1", ""},
 		{"/web", "shop/web/1", ""},
 		{"shop/web/1", "db2", ""},
 		{"c0ffee", "c0ffee", ""},
-		{"c0ffee0", "shop/web/1", ""},
-		{"C0DE", "db", ""},
-		{"c0", "", `"c0" begins the ID of 2 watched containers|give more of the ID, or the name`},
+		{"c0ffee012", "shop/web/1", ""},
+		{"C0FFC", "db", ""},
+		{"c0ff", "", `"c0ff" begins the ID of 3 containers|give more of the ID, or the name`},
+		{"c0ffee0", "", `"c0ffee0" begins the ID of 2 containers|give more of the ID, or the name`},
+		{"c0ffee01", "", "c0ffee01 is not watched: no label|`defib status -a` shows all that is not watched"},
+		{"bb0", "", "no watched container is called \"bb0\"|did you mean db?"}, // too short for an ID
 		{"wbe", "", `no watched container is called "wbe"|did you mean web?`},
 		{"redis", "", "redis is not watched: no label|`defib status -a` shows all that is not watched"},
-		{"beef", "", "redis is not watched: no label|`defib status -a` shows all that is not watched"},
+		{"BEEF", "", "redis is not watched: no label|`defib status -a` shows all that is not watched"},
 		{"", "", "no watched container is called \"\"|`defib status -a` lists what there is"},
 		{"redsi", "", "no watched container is called \"redsi\"|did you mean redis?"},
 		{"postgres-main", "", "no watched container is called \"postgres-main\"|`defib status -a` lists what there is"},

@@ -18,9 +18,14 @@ type UnknownError struct {
 // Error is one sentence; the way out is in Hint.
 func (e *UnknownError) Error() string { return e.Text }
 
+// minID is the least of an ID that names a container; anything shorter is more
+// likely a name.
+const minID = 4
+
 // Find picks the unit that a person means: by its container's name, its key,
-// or the beginning of its container's ID when only one begins so. Its error is
-// an [*UnknownError].
+// or the beginning of its container's ID when no other container's begins so.
+// What is called exactly so and is not watched is what was meant, too: no
+// other is taken for it. Its error is an [*UnknownError].
 func Find(units []policy.Status, others []policy.Other, name string) (policy.Status, error) {
 	want := strings.TrimPrefix(name, "/")
 	for _, u := range units {
@@ -33,35 +38,54 @@ func Find(units []policy.Status, others []policy.Other, name string) (policy.Sta
 			return u, nil
 		}
 	}
+	for _, o := range others {
+		if o.Name == want {
+			return policy.Status{}, unwatched(o)
+		}
+	}
+	return byID(units, others, want)
+}
+
+// byID finds a unit by the beginning of its container's ID.
+func byID(units []policy.Status, others []policy.Other, want string) (policy.Status, error) {
+	begins := func(id string) bool { return len(want) >= minID && strings.HasPrefix(id, strings.ToLower(want)) }
 	var found []policy.Status
 	for _, u := range units {
-		if want != "" && strings.HasPrefix(u.Container, strings.ToLower(want)) {
+		if begins(u.Container) {
 			found = append(found, u)
 		}
 	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return policy.Status{}, unknown(units, others, want)
+	var also []policy.Other
+	for _, o := range others {
+		if begins(o.Container) {
+			also = append(also, o)
+		}
 	}
-	return policy.Status{}, &UnknownError{
-		Text: fmt.Sprintf("%q begins the ID of %d watched containers", name, len(found)),
-		Hint: "give more of the ID, or the name",
+	switch n := len(found) + len(also); {
+	case n == 0:
+		return policy.Status{}, unknown(units, others, want)
+	case n > 1:
+		return policy.Status{}, &UnknownError{
+			Text: fmt.Sprintf("%q begins the ID of %d containers", want, n),
+			Hint: "give more of the ID, or the name",
+		}
+	case len(also) == 1:
+		return policy.Status{}, unwatched(also[0])
+	}
+	return found[0], nil
+}
+
+// unwatched explains that what was named is not watched.
+func unwatched(o policy.Other) error {
+	return &UnknownError{
+		Text: fmt.Sprintf("%s is not watched: %s", o.Name, o.Why),
+		Hint: "`defib status -a` shows all that is not watched",
+		told: true,
 	}
 }
 
 // unknown explains a name that was not found.
 func unknown(units []policy.Status, others []policy.Other, name string) error {
-	for _, o := range others {
-		if o.Name == name || len(name) >= 4 && strings.HasPrefix(o.Container, name) {
-			return &UnknownError{
-				Text: fmt.Sprintf("%s is not watched: %s", o.Name, o.Why),
-				Hint: "`defib status -a` shows all that is not watched",
-				told: true,
-			}
-		}
-	}
 	names := make([]string, 0, 2*len(units)+len(others))
 	for _, u := range units {
 		names = append(names, u.Name)
