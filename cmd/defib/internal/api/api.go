@@ -78,7 +78,8 @@ type Incident struct {
 	Incident policy.Incident `json:"incident"`
 }
 
-// Line is one line of GET /v1/events.
+// Line is one line of GET /v1/events. Where only a loss is to be told, because
+// what came after it is about another unit, its event has a time and no kind.
 type Line struct {
 	Version   int               `json:"version"`
 	Event     policy.Event      `json:"event"`

@@ -185,6 +185,9 @@ func TestEvents(t *testing.T) {
 			err := c.Events(t.Context(), x.since, x.unit, x.follow, func(l Line) error {
 				got = append(got, fmt.Sprint(int(l.Event.At.Sub(noon)/time.Second)))
 				lost += l.Lost
+				if x.unit != "" && l.Event.Unit == "db" {
+					t.Errorf("%+v is another's", l.Event)
+				}
 				return nil
 			})
 			if err != nil || strings.Join(got, " ") != x.want {

@@ -79,8 +79,11 @@ func (s *stream) live(feed <-chan watcher.Committed) {
 }
 
 func (s *stream) write(c watcher.Committed) error {
-	if s.only != nil && !concerns(c.Record, s.only) && c.Lost == 0 {
-		return nil
+	if s.only != nil && !concerns(c.Record, s.only) {
+		if c.Lost == 0 {
+			return nil
+		}
+		c.Record = watcher.Record{Event: policy.Event{At: c.Event.At}} // that something was missed is for everybody
 	}
 	_ = s.rc.SetWriteDeadline(time.Now().Add(sendLimit))
 	return s.enc.Encode(Line{Version: Version, Event: c.Event, Decisions: c.Decisions, Lost: c.Lost})
