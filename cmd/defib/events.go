@@ -59,7 +59,7 @@ func (a *app) events(ctx context.Context, name string, back time.Duration, follo
 		enc.SetEscapeHTML(false)
 		each = func(l api.Line) error { return enc.Encode(l) }
 	}
-	err := c.Events(ctx, time.Now().Add(-back), name, follow, each)
+	err := c.Events(ctx, back, name, follow, each)
 	switch {
 	case err == nil && follow && ctx.Err() == nil:
 		return &api.UnreachableError{Text: "the daemon stopped", Hint: "start it by `defib run`"}

@@ -117,6 +117,7 @@ func TestEvents(t *testing.T) {
 	d := (&daemon{
 		view: zoo(),
 		records: []watcher.Record{
+			rec(-3601, policy.Event{Kind: policy.KindDaemonStart}), // too old by the daemon's clock, whatever ours says
 			rec(0, policy.Event{Kind: policy.KindDaemonStart}),
 			rec(1, policy.Event{Kind: policy.KindSourceUp, Engine: &policy.Engine{Name: "gpu-03", Version: "28.5.2"}}),
 			seen(2, "running", "healthy"), seen(3, "running", "healthy"),

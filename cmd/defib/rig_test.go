@@ -85,8 +85,11 @@ func (d *daemon) Incident(id string) (policy.Incident, bool, error) {
 	return policy.Incident{}, false, nil
 }
 
-func (d *daemon) ReadEvents(_ time.Time, each func(watcher.Record) error) error {
+func (d *daemon) ReadEvents(since time.Time, each func(watcher.Record) error) error {
 	for _, r := range d.records {
+		if r.Event.At.Before(since) {
+			continue
+		}
 		if err := each(r); err != nil {
 			return err
 		}

@@ -152,7 +152,7 @@ func TestUnknownRoute(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+	at := func(s int) time.Time { return noon.Add(time.Duration(s-10) * time.Second) } // 10 is now
 	rec := func(s int, unit string) watcher.Record {
 		return watcher.Record{Event: policy.Event{At: at(s), Kind: policy.KindDie, Unit: unit}}
 	}
@@ -169,21 +169,21 @@ func TestEvents(t *testing.T) {
 	c := serve(t, loop, &fakeArchive{records: []watcher.Record{rec(0, "db"), rec(1, "db"), rec(2, "shop/web/1")}})
 	for _, x := range []struct {
 		name   string
-		since  time.Time
+		back   time.Duration
 		unit   string
 		follow bool
 		want   string
 	}{
-		{"all that was", time.Time{}, "", false, "0 1 2"},
-		{"since", at(1), "", false, "1 2"},
-		{"and what comes", at(2), "", true, "2 3 4 5 6 7"},
-		{"of one unit", time.Time{}, "web", true, "2 5 6 7"},
+		{"all that was", time.Hour, "", false, "0 1 2"},
+		{"since", 9 * time.Second, "", false, "1 2"},
+		{"and what comes", 8 * time.Second, "", true, "2 3 4 5 6 7"},
+		{"of one unit", time.Hour, "web", true, "2 5 6 7"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			var got []string
 			lost := 0
-			err := c.Events(t.Context(), x.since, x.unit, x.follow, func(l Line) error {
-				got = append(got, fmt.Sprint(int(l.Event.At.Sub(noon)/time.Second)))
+			err := c.Events(t.Context(), x.back, x.unit, x.follow, func(l Line) error {
+				got = append(got, fmt.Sprint(int(l.Event.At.Sub(at(0))/time.Second)))
 				lost += l.Lost
 				if x.unit != "" && l.Event.Unit == "db" {
 					t.Errorf("%+v is another's", l.Event)
@@ -200,13 +200,13 @@ func TestEvents(t *testing.T) {
 	}
 	t.Run("unknown unit", func(t *testing.T) {
 		var unknown *UnknownError
-		if err := c.Events(t.Context(), time.Time{}, "nope", false, nil); !errors.As(err, &unknown) {
+		if err := c.Events(t.Context(), time.Hour, "nope", false, nil); !errors.As(err, &unknown) {
 			t.Errorf("got %v, want an UnknownError", err)
 		}
 	})
 	t.Run("a reader that has enough", func(t *testing.T) {
 		enough := errors.New("enough")
-		if err := c.Events(t.Context(), time.Time{}, "", false, func(Line) error { return enough }); !errors.Is(err, enough) {
+		if err := c.Events(t.Context(), time.Hour, "", false, func(Line) error { return enough }); !errors.Is(err, enough) {
 			t.Errorf("got %v, want its own error", err)
 		}
 	})

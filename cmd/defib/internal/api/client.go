@@ -136,10 +136,11 @@ func (c *Client) Do(ctx context.Context, o Order) (Answer, error) {
 	return read[Answer](ctx, c, http.MethodPost, "/v1/command", body)
 }
 
-// Events calls each with every event since a time, then, when follow is set,
-// with those that come, until ctx ends, the daemon stops or each fails.
-func (c *Client) Events(ctx context.Context, since time.Time, unit string, follow bool, each func(Line) error) error {
-	q := url.Values{"since": {stamp(since)}, "unit": {unit}}
+// Events calls each with every event of the time back from now, as the daemon's
+// clock has it, then, when follow is set, with those that come, until ctx ends,
+// the daemon stops or each fails.
+func (c *Client) Events(ctx context.Context, back time.Duration, unit string, follow bool, each func(Line) error) error {
+	q := url.Values{"since": {back.String()}, "unit": {unit}}
 	if follow {
 		q.Set("follow", "1")
 	}

@@ -12,10 +12,11 @@ import (
 )
 
 // events streams what happened and what was decided, one JSON document a line:
-// what is on record since ?since=, then, with ?follow=1, what comes.
+// what is on record since ?since=, a time or a span, then, with ?follow=1, what
+// comes.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	since, err := moment(q.Get("since"))
+	since, err := s.moment(q.Get("since"))
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error(), "")
 		return

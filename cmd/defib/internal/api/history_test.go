@@ -48,7 +48,7 @@ func TestHistory(t *testing.T) {
 			t.Errorf("%s: got %+v; want %s, %s", x.name, err, x.text, x.hint)
 		}
 		var got []string
-		err = c.Events(t.Context(), noon.Add(-time.Hour), x.name, false, func(l Line) error {
+		err = c.Events(t.Context(), time.Hour, x.name, false, func(l Line) error {
 			got = append(got, l.Event.Unit)
 			return nil
 		})
@@ -57,7 +57,7 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	var got []string
-	err := c.Events(t.Context(), noon.Add(-48*time.Hour), "ancient", false, func(l Line) error {
+	err := c.Events(t.Context(), 48*time.Hour, "ancient", false, func(l Line) error {
 		got = append(got, l.Event.Unit)
 		return nil
 	})

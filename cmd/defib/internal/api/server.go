@@ -160,7 +160,7 @@ func lastOf(all []policy.Incident, key string, most int) []policy.Incident {
 }
 
 func (s *Server) incidents(w http.ResponseWriter, r *http.Request) {
-	since, err := moment(r.URL.Query().Get("since"))
+	since, err := s.moment(r.URL.Query().Get("since"))
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error(), "")
 		return
@@ -236,14 +236,18 @@ func send(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// moment reads a time of a query; "" is the beginning.
-func moment(s string) (time.Time, error) {
-	if s == "" {
+// moment reads a time of a query, or how long before now it was; "" is the
+// beginning.
+func (s *Server) moment(text string) (time.Time, error) {
+	if text == "" {
 		return time.Time{}, nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, s)
+	if back, err := time.ParseDuration(text); err == nil && back >= 0 {
+		return s.o.Now().Add(-back), nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("since: want a time such as 2026-01-02T15:04:05Z, have %.40q", s)
+		return time.Time{}, fmt.Errorf("since: want a time such as 2026-01-02T15:04:05Z, or a span such as 1h30m, have %.40q", text)
 	}
 	return at, nil
 }

@@ -133,7 +133,7 @@ func (k *gpuBench) follow(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- k.d.Client.Events(ctx, time.Now(), "", true, func(l api.Line) error {
+		done <- k.d.Client.Events(ctx, 0, "", true, func(l api.Line) error {
 			if l.Event.Kind == policy.KindGPUFault {
 				k.faults <- time.Now()
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -337,7 +338,7 @@ func (d *Daemon) Lines(t testing.TB) []api.Line {
 	var out []api.Line
 	ctx, cancel := asking(t)
 	defer cancel()
-	err := d.Client.Events(ctx, time.Time{}, "", false, func(l api.Line) error {
+	err := d.Client.Events(ctx, math.MaxInt64, "", false, func(l api.Line) error {
 		out = append(out, l)
 		return nil
 	})
