@@ -114,7 +114,8 @@ func TestNoGPU(t *testing.T) {
 		{gpu.Driver{State: gpu.DriverUp, Version: "580", Partial: true}, false, exitOK, "The driver 580 is up and lists no GPU.\n" + upperFirst(partial) + ".\n"},
 		{gpu.Driver{State: gpu.DriverHung}, false, exitNotWell, "The driver does not answer: it misses its deadlines.\n"},
 		{gpu.Driver{State: gpu.DriverMismatch}, false, exitNotWell, "The driver was changed while it ran: its library and its kernel module are of different versions; reboot, or reload the module.\n"},
-		{gpu.Driver{State: gpu.DriverLost, Detail: "let go for a GPU reset"}, false, exitOK, "The driver is not asked at the moment: let go for a GPU reset.\n"},
+		{gpu.Driver{State: gpu.DriverLost, Detail: "let go for a GPU reset"}, false, exitNotWell, "The driver is not asked at the moment: let go for a GPU reset.\n"},
+		{gpu.Driver{State: gpu.DriverLost}, false, exitNotWell, "The driver is not asked at the moment: it is asked again soon.\n"},
 		{gpu.Driver{State: gpu.DriverLost}, true, exitNotWell, "INDEX  MODEL  STATE    TEMP  VRAM  RECOVERY  LAST XID  CONTAINERS\n0      A100   UNKNOWN  -     -     -         -         -\n\nThe driver is not asked at the moment: it is asked again soon.\n"},
 	} {
 		v := zoo()

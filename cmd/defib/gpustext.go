@@ -50,7 +50,7 @@ func gpuState(d gpu.Driver, g policy.GPUStatus) string {
 // gpusWell reports whether nothing of what is shown needs attention. A host
 // without a driver is well.
 func gpusWell(got api.GPUs) bool {
-	if got.Driver.State == gpu.DriverMismatch || got.Driver.State == gpu.DriverHung {
+	if s := got.Driver.State; s == gpu.DriverMismatch || s == gpu.DriverHung || s == gpu.DriverLost {
 		return false
 	}
 	return !slices.ContainsFunc(got.GPUs, func(g policy.GPUStatus) bool {
