@@ -130,8 +130,8 @@ func (a *app) ask(ctx context.Context, question, what string) error {
 func (a *app) order(ctx context.Context, o api.Order) error {
 	got, err := a.client().Do(ctx, o)
 	if err != nil {
-		if ctx.Err() != nil && o.Wait {
-			fmt.Fprintln(a.err, "The order stands; `defib status` shows how it goes.")
+		if ctx.Err() != nil {
+			fmt.Fprintln(a.err, interrupted(o))
 		}
 		return err
 	}
@@ -147,6 +147,19 @@ func (a *app) order(ctx context.Context, o api.Order) error {
 		fmt.Fprintln(a.out, a.clean(done(o, got, name)))
 	}
 	return nil
+}
+
+// interrupted is the sentence for an order whose answer was not waited for: the
+// loop may have taken it, or be stuck on a slow disk and never do.
+func interrupted(o api.Order) string {
+	shows := "defib status"
+	switch {
+	case o.GPU != "":
+		shows = "defib gpus"
+	case o.Incident != "":
+		shows = "defib incidents"
+	}
+	return "It is not known whether the order was taken; `" + shows + "` shows it."
 }
 
 // orderWord is an order as people say it.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,6 +133,30 @@ func TestOrders(t *testing.T) {
 			d := (&daemon{view: zoo(), answer: c.answer, after: c.after, stdin: c.stdin}).start(t)
 			d.wants(t, c.want, c.out, c.err, c.code, c.args...)
 		})
+	}
+}
+
+// Whoever does not wait for the answer is not told that an order was taken: the
+// daemon may not have come to it.
+func TestOrderInterrupted(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"restart -y lama", "It is not known whether the order was taken; `defib status` shows it.\n"},
+		{"hold --all", "It is not known whether the order was taken; `defib status` shows it.\n"},
+		{"ack INC-7F3K", "It is not known whether the order was taken; `defib incidents` shows it.\n"},
+		{"gpus reset --yes 2", "It is not known whether the order was taken; `defib gpus` shows it.\n"},
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		d := (&daemon{view: rack(), incidents: story(), answer: func(policy.Command) []policy.Decision {
+			interrupt()
+			<-ended
+			return nil
+		}}).start(t)
+		out, errs, code := d.runContext(ctx, strings.Fields(c.args)...)
+		close(ended)
+		if out != "" || errs != c.want || code != exitInterrupted {
+			t.Errorf("%s: got %q, %q, %d; want %q, %d", c.args, out, errs, code, c.want, exitInterrupted)
+		}
 	}
 }
 
