@@ -84,11 +84,16 @@ func daemonFlags(f *pflag.FlagSet) {
 	f.String("log-level", "", "debug, info, warn or error (default info)")
 }
 
-// settings resolves what the daemon runs with.
-func (a *app) settings(f *pflag.FlagSet) (config.Settings, error) {
+// input is what settings are resolved from, with the flags that were given.
+func (a *app) input(f *pflag.FlagSet) config.Input {
 	given := map[string]string{}
 	f.Visit(func(flag *pflag.Flag) { given[flag.Name] = flag.Value.String() })
-	s, err := config.Resolve(config.Input{Flags: given, Getenv: a.getenv, UID: os.Getuid(), Exists: exists})
+	return config.Input{Flags: given, Getenv: a.getenv, UID: os.Getuid(), Exists: exists}
+}
+
+// settings resolves what the daemon runs with.
+func (a *app) settings(f *pflag.FlagSet) (config.Settings, error) {
+	s, err := config.Resolve(a.input(f))
 	if err != nil {
 		return s, a.mistakes(err)
 	}

@@ -105,6 +105,17 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+// A state file is mended without a look at the configuration: only the
+// directory counts.
+func TestStateRepair(t *testing.T) {
+	d := (&daemon{env: map[string]string{"DEFIB_CONFIG": "/nonexistent/c.yaml", "DEFIB_ALL": "perhaps"}}).start(t)
+	dir := t.TempDir()
+	out, errs, code := d.run(t, "state", "repair", "--state-dir", dir)
+	if want := dir + "/state.db does not exist. "; !strings.HasPrefix(out, want) || errs != "" || code != exitOK {
+		t.Errorf("got %q, %q, %d; want %q, %d", out, errs, code, want, exitOK)
+	}
+}
+
 // TestCompletion asks as a shell does.
 func TestCompletion(t *testing.T) {
 	d := (&daemon{view: zoo()}).start(t)

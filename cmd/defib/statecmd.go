@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/defib-dev/defib/cmd/defib/internal/config"
 	"github.com/defib-dev/defib/watcher/journal"
 )
 
@@ -23,11 +24,11 @@ func (a *app) stateCmd() *cobra.Command {
 stopped. It never does this by itself.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.settings(cmd.Flags())
+			dir, err := config.StateDir(a.input(cmd.Flags()))
 			if err != nil {
 				return err
 			}
-			report, err := journal.Repair(s.StateDir)
+			report, err := journal.Repair(dir)
 			if err != nil {
 				return err
 			}

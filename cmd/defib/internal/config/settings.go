@@ -142,13 +142,9 @@ func oneOf(source, v string, words []string) error {
 // places settles where the state, the socket and the engine are.
 func (in Input) places(s *Settings) error {
 	var err error
-	var dir string
-	if dir, _ = in.get("state-dir", s.Sources); dir == "" {
-		dir, err = in.stateDir()
-	}
-	s.StateDir = dir
+	s.StateDir, err = in.stateDir(s.Sources)
 	if s.Socket, _ = in.get("socket", s.Sources); s.Socket == "" {
-		s.Socket = in.daemonSocket(dir)
+		s.Socket = in.daemonSocket(s.StateDir)
 	}
 	if s.Host, _ = in.get("host", s.Sources); s.Host == "" {
 		if s.Host = in.Getenv("DOCKER_HOST"); s.Host != "" {
@@ -160,7 +156,13 @@ func (in Input) places(s *Settings) error {
 	return err
 }
 
-func (in Input) stateDir() (string, error) {
+// StateDir is where state is kept. Nothing else of the input need be right.
+func StateDir(in Input) (string, error) { return in.stateDir(nil) }
+
+func (in Input) stateDir(src Sources) (string, error) {
+	if dir, _ := in.get("state-dir", src); dir != "" {
+		return dir, nil
+	}
 	if in.UID == 0 {
 		return systemState, nil
 	}
@@ -195,12 +197,11 @@ func ClientSocket(in Input) string {
 	if s, _ := in.get("socket", nil); s != "" {
 		return s
 	}
-	dir, _ := in.get("state-dir", nil)
-	if dir != "" {
-		return in.daemonSocket(dir)
-	}
-	dir, err := in.stateDir()
+	dir, err := in.stateDir(nil)
 	own := in.daemonSocket(dir)
+	if chosen, _ := in.get("state-dir", nil); chosen != "" {
+		return own
+	}
 	if err != nil || !in.Exists(own) && in.Exists(systemSocket) {
 		return systemSocket
 	}
