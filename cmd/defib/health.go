@@ -44,15 +44,18 @@ func (a *app) healthcheckCmd() *cobra.Command {
 }
 
 func (a *app) versionCmd() *cobra.Command {
-	var asJSON string
+	var output string
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "The version of this command and of the daemon",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("-o", output, "text", "json"); err != nil {
+				return err
+			}
 			own := build()
 			daemon, err := a.client().Build(cmd.Context())
-			if asJSON == "json" {
+			if output == "json" {
 				out := map[string]any{"version": api.Version, "command": own}
 				if err == nil {
 					out["daemon"] = daemon
@@ -68,7 +71,7 @@ func (a *app) versionCmd() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&asJSON, "output", "o", "text", "text or json")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd
 }
 

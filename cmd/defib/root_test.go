@@ -48,6 +48,7 @@ func TestExitCodes(t *testing.T) {
 		{"events a b", exitUsage, "defib: defib events takes one NAME, or none for all\n"},
 		{"gpus 7", exitUnreachable, "defib: defib knows of no GPU on this host\n  `defib gpus` says what is known of the driver\n"},
 		{"gpus -o yaml", exitUsage, "defib: -o: want table, wide or json, have \"yaml\"\n"},
+		{"version -o yaml", exitUsage, "defib: -o: want text or json, have \"yaml\"\n"},
 		{"gpus reset", exitUsage, "defib: defib gpus reset takes one GPU\n"},
 		{"gpus reset 0 1", exitUsage, "defib: defib gpus reset takes one GPU\n"},
 		{"gpus release", exitUsage, "defib: defib gpus release takes one GPU, or all\n"},
