@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/defib-dev/defib/cmd/defib/internal/api"
 	"github.com/defib-dev/defib/watcher"
@@ -91,6 +92,20 @@ func TestHealthcheck(t *testing.T) {
 	}
 	if _, errs, code := d.run(t, "healthcheck", "--socket", "/nonexistent/s"); code != exitFailed || errs != "defib: no defib answers on /nonexistent/s\n" {
 		t.Errorf("got %q, %d", errs, code)
+	}
+}
+
+// The health check of the image says why it fails before Docker ends it.
+func TestHealthcheckOfTheImage(t *testing.T) {
+	text, err := os.ReadFile("../../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "HEALTHCHECK")
+	_, rest, _ = strings.Cut(rest, "--timeout=")
+	limit, err := time.ParseDuration(strings.Fields(rest + " none")[0])
+	if err != nil || limit < healthPatience+time.Second {
+		t.Errorf("Docker's limit is %v, %v, and ours %v", limit, err, healthPatience)
 	}
 }
 
