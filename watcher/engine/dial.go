@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -72,12 +73,11 @@ func (e *Engine) dialer(u *url.URL) func(ctx context.Context, network, addr stri
 	}
 }
 
-// tlsFromEnv reads the files that DOCKER_CERT_PATH names, as the docker
-// command does; nil without it.
+// tlsFromEnv reads the files in [certDir]; nil without one.
 func tlsFromEnv(scheme string) (*tls.Config, error) {
-	dir := os.Getenv(client.EnvOverrideCertPath)
-	if dir == "" || scheme == "unix" || scheme == "http" {
-		return nil, nil
+	dir, err := certDir(scheme)
+	if dir == "" || err != nil {
+		return nil, err
 	}
 	conf, err := tlsconfig.Client(tlsconfig.Options{
 		CAFile:   filepath.Join(dir, "ca.pem"),
@@ -87,9 +87,29 @@ func tlsFromEnv(scheme string) (*tls.Config, error) {
 		InsecureSkipVerify: os.Getenv(client.EnvTLSVerify) == "",
 	})
 	if err != nil {
-		return nil, fmt.Errorf("TLS files in DOCKER_CERT_PATH=%s: %w", dir, err)
+		return nil, fmt.Errorf("TLS files in %s (DOCKER_CERT_PATH names their directory): %w", dir, err)
 	}
 	return conf, nil
+}
+
+// certDir is where the TLS files for a host are: what DOCKER_CERT_PATH names,
+// else, when DOCKER_TLS_VERIFY wants TLS, where the docker command looks. It is
+// empty for a plain connection.
+func certDir(scheme string) (string, error) {
+	if scheme == "unix" || scheme == "http" {
+		return "", nil
+	}
+	if dir := os.Getenv(client.EnvOverrideCertPath); dir != "" || os.Getenv(client.EnvTLSVerify) == "" {
+		return dir, nil
+	}
+	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
+		return dir, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", errors.New("DOCKER_TLS_VERIFY is set, and there is no home directory with the TLS files: name theirs by DOCKER_CERT_PATH")
+	}
+	return filepath.Join(home, ".docker"), nil
 }
 
 // base is the URL that paths without a version are added to.
@@ -102,7 +122,7 @@ func (e *Engine) base() string {
 		return "http://" + client.DummyHost
 	}
 	scheme := "http"
-	if u.Scheme == "https" || (u.Scheme == "tcp" && os.Getenv(client.EnvOverrideCertPath) != "") {
+	if dir, _ := certDir(u.Scheme); dir != "" || u.Scheme == "https" { // New has refused what is wrong with it
 		scheme = "https"
 	}
 	return scheme + "://" + u.Host + strings.TrimSuffix(u.Path, "/")

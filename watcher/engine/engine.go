@@ -26,7 +26,8 @@ import (
 // duration has a default.
 type Options struct {
 	// Host is unix:///path or tcp://name:port; "" is DOCKER_HOST, else the
-	// default socket. TLS comes from DOCKER_CERT_PATH and DOCKER_TLS_VERIFY.
+	// default socket. TLS comes from DOCKER_CERT_PATH and DOCKER_TLS_VERIFY;
+	// see certDir.
 	Host string
 	Log  *slog.Logger
 	// Mask takes secrets out of text that containers wrote; nil leaves it.
