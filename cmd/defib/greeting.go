@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/defib-dev/defib/cmd/defib/internal/api"
 	"github.com/defib-dev/defib/cmd/defib/internal/config"
 	"github.com/defib-dev/defib/watcher"
 	"github.com/defib-dev/defib/watcher/policy"
@@ -44,6 +45,9 @@ type greeting struct {
 // people.
 func (g *greeting) say(ctx context.Context, text bool, contact *atomic.Bool) {
 	g.log.Info("defib starts", "socket", g.s.Socket, "state_dir", g.s.StateDir, "host", g.s.Host, "observe", g.s.Config.Policy.Observe)
+	if text := api.Barred(g.s.Socket, g.s.Config.API.Group); text != "" {
+		g.log.Warn("socket out of reach", "problem", text)
+	}
 	v := g.synced(ctx)
 	if v == nil {
 		return

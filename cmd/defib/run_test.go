@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -51,7 +53,7 @@ func (o *output) String() string {
 func TestRunWithoutEngine(t *testing.T) {
 	dir := t.TempDir()
 	none := "unix://" + filepath.Join(dir, "no-engine")
-	env := map[string]string{"DEFIB_STATE_DIR": dir, "DEFIB_HOST": none}
+	env := map[string]string{"DEFIB_STATE_DIR": dir, "DEFIB_HOST": none, "DEFIB_SOCKET_GROUP": strconv.Itoa(os.Getgid())}
 	command := func(ctx context.Context, errs *output, args ...string) (string, int) {
 		var out bytes.Buffer
 		a := newApp(nil, &out, errs, func(k string) string { return env[k] })
@@ -97,6 +99,9 @@ func TestRunWithoutEngine(t *testing.T) {
 	stop()
 	if code := <-ended; code != exitOK || time.Since(began) > 5*time.Second {
 		t.Errorf("exit code %d after %v: %s", code, time.Since(began), log)
+	}
+	if !strings.Contains(log.String(), " is closed to it: name another place by --socket") {
+		t.Errorf("the log does not say that a group cannot reach a socket in the state directory:\n%s", log)
 	}
 	errs = &output{want: "\n", seen: make(chan struct{})}
 	if out, code := command(t.Context(), errs, "state", "repair"); code != exitOK || !strings.Contains(out, "is sound. Nothing was changed.") {

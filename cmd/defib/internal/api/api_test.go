@@ -223,6 +223,14 @@ func TestClientErrors(t *testing.T) {
 	if err := c.broken(t.Context(), &os.PathError{Op: "dial", Err: os.ErrPermission}); !errors.As(err, &denied) {
 		t.Errorf("got %v, want a PermissionError", err)
 	}
+	for seen, want := range map[error]string{
+		nil:              "use sudo, or set api.group to a group of yours and restart defib",
+		os.ErrPermission: "use sudo, or give defib a place of the socket that is open to you by --socket, and a group of yours by api.group",
+	} {
+		if err := forbidden("/run/s", seen); err.Hint != want {
+			t.Errorf("%v: got %q, want %q", seen, err.Hint, want)
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.Status(ctx, false); !errors.Is(err, context.Canceled) {

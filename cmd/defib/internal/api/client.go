@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 )
 
@@ -218,10 +219,8 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, fs.ErrPermission):
-		return &PermissionError{
-			Text: "you may not use the socket " + c.socket,
-			Hint: "use sudo, or set api.group to a group of yours and restart defib",
-		}
+		_, seen := os.Lstat(c.socket)
+		return forbidden(c.socket, seen)
 	case errors.As(err, &op) && op.Op == "dial":
 		return &UnreachableError{
 			Text: "no defib answers on " + c.socket,
@@ -229,6 +228,16 @@ func (c *Client) broken(ctx context.Context, err error) error {
 		}
 	}
 	return &UnreachableError{Text: "the daemon on " + c.socket + " did not finish its answer", Hint: "it may just have stopped; see its log", Err: err}
+}
+
+// forbidden explains why this user may not use the socket. seen is what a look
+// at it gave: that may be forbidden, too, by a directory on the way.
+func forbidden(socket string, seen error) *PermissionError {
+	hint := "use sudo, or set api.group to a group of yours and restart defib"
+	if errors.Is(seen, fs.ErrPermission) {
+		hint = "use sudo, or give defib a place of the socket that is open to you by --socket, and a group of yours by api.group"
+	}
+	return &PermissionError{Text: "you may not use the socket " + socket, Hint: hint}
 }
 
 func (c *Client) decode(r io.Reader, v any) error {

@@ -88,6 +88,31 @@ func GroupID(group string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
+// Barred says which directory keeps a group from the socket that it may use;
+// empty for none. It goes by the modes.
+func Barred(path, group string) string {
+	gid, err := GroupID(group)
+	if err != nil || gid < 0 {
+		return ""
+	}
+	for dir := path; dir != filepath.Dir(dir); {
+		dir = filepath.Dir(dir)
+		if info, err := os.Stat(dir); err == nil && !passes(info, gid) {
+			return fmt.Sprintf("group %s may use the socket %s and cannot reach it, since %s is closed to it: name another place by --socket", group, path, dir)
+		}
+	}
+	return ""
+}
+
+// passes reports whether the members of a group may go through a directory.
+func passes(info fs.FileInfo, gid int) bool {
+	bit := fs.FileMode(0o001)
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Gid) == gid {
+		bit = 0o010
+	}
+	return info.Mode()&bit != 0
+}
+
 func permit(path string, gid int) error {
 	if gid >= 0 {
 		if err := os.Chown(path, -1, gid); err != nil {

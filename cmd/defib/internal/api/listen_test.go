@@ -36,6 +36,35 @@ func TestListenMode(t *testing.T) {
 	}
 }
 
+// A group that may use the socket and not reach it is told which directory is
+// in its way.
+func TestBarred(t *testing.T) {
+	if text := Barred("/run/s", ""); text != "" {
+		t.Errorf("without a group: got %q", text)
+	}
+	root := t.TempDir() // below one with 0700, as every test's
+	own, other := strconv.Itoa(os.Getgid()), strconv.Itoa(os.Getgid()+1)
+	for _, c := range []struct {
+		mode   fs.FileMode
+		own    bool // the directory's group is barred
+		others bool
+	}{{0o700, true, true}, {0o710, false, true}, {0o711, false, false}, {0o701, true, false}, {0o755, false, false}} {
+		dir := filepath.Join(root, c.mode.String())
+		if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		for group, want := range map[string]bool{own: c.own, other: c.others} {
+			text := Barred(filepath.Join(dir, "sub", "s"), group)
+			if got := strings.Contains(text, dir+" is closed to it"); got != want {
+				t.Errorf("%v, group %s: got %q, want the directory named: %v", c.mode, group, text, want)
+			}
+		}
+	}
+}
+
 func TestListenReplacesADeadSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	dead, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", path)
