@@ -116,11 +116,20 @@ func passes(info fs.FileInfo, gid int) bool {
 func permit(path string, gid int) error {
 	if gid >= 0 {
 		if err := os.Chown(path, -1, gid); err != nil {
-			return fmt.Errorf("give the socket to group %d: %w", gid, err)
+			return notGiven(gid, err)
 		}
 	}
 	if err := os.Chmod(path, 0o660); err != nil {
 		return fmt.Errorf("set the mode of the socket: %w", err)
 	}
 	return nil
+}
+
+// notGiven says what it takes to give a file to a group that one is not in.
+func notGiven(gid int, err error) error {
+	hint := ""
+	if errors.Is(err, fs.ErrPermission) {
+		hint = "; it takes the capability CHOWN (of a container: cap_add: [CHOWN]), or that defib is in the group"
+	}
+	return fmt.Errorf("give the socket to group %d: %w%s", gid, err, hint)
 }

@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -33,6 +35,14 @@ func TestListenMode(t *testing.T) {
 	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("the socket is still there after Close: %v", err)
+	}
+}
+
+func TestSocketNotGiven(t *testing.T) {
+	err := notGiven(44, &fs.PathError{Op: "chown", Path: "/run/s", Err: syscall.EPERM})
+	const want = "give the socket to group 44: chown /run/s: operation not permitted; it takes the capability CHOWN (of a container: cap_add: [CHOWN]), or that defib is in the group"
+	if err.Error() != want || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got %q, want %q", err, want)
 	}
 }
 
