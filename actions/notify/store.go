@@ -91,8 +91,8 @@ func (s *store) open(path string) error {
 			return err
 		}
 		s.db = db
-		if err := db.Update(s.found); err != nil {
-			return errors.Join(fmt.Errorf("%w: %w", errDamaged, err), db.Close())
+		if err := s.check(); err != nil {
+			return errors.Join(err, db.Close())
 		}
 		return nil
 	})
@@ -105,10 +105,23 @@ func (s *store) open(path string) error {
 	return fmt.Errorf("open %s: %w", path, err)
 }
 
+// check writes only where something is missing: a file on a full disk can still
+// say what is silenced, and who was told what.
+func (s *store) check() error {
+	err := s.db.View(s.found)
+	if errors.Is(err, bolterrors.ErrTxNotWritable) {
+		return s.db.Update(s.found)
+	}
+	return err
+}
+
 // found makes what a new file lacks, and reads all of an old one.
 func (s *store) found(tx *bolt.Tx) error {
 	for _, name := range []string{bucketMeta, bucketSilences, bucketChannels} {
-		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+		if tx.Bucket([]byte(name)) != nil {
+			continue
+		}
+		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err
 		}
 	}

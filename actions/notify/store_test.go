@@ -171,6 +171,11 @@ func refusing(t *testing.T) *bolt.DB {
 	if err := quietDesk(t, dir).Close(); err != nil {
 		t.Fatal(err)
 	}
+	return refusingIn(t, dir)
+}
+
+func refusingIn(t *testing.T, dir string) *bolt.DB {
+	t.Helper()
 	db, err := bolt.Open(filepath.Join(dir, outboxFile), 0o600, &bolt.Options{OpenFile: func(name string, _ int, mode os.FileMode) (*os.File, error) {
 		return os.OpenFile(name, os.O_RDONLY, mode)
 	}})
@@ -178,6 +183,29 @@ func refusing(t *testing.T) *bolt.DB {
 		t.Fatal(err)
 	}
 	return db
+}
+
+// A disk that refuses at the start has done no harm to the file.
+func TestARefusalAtTheStartIsNoDamage(t *testing.T) {
+	dir := t.TempDir()
+	n := quietDesk(t, dir)
+	n.store.put("c", pacing{}, rowOf(&record{Root: "INC-1", ID: "INC-1"}))
+	if _, err := n.AddSilence(Silence{Unit: "x", By: "li", Why: "y", Until: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := &store{log: n.o.Log, db: refusingIn(t, dir)}
+	if err := s.check(); err != nil {
+		t.Error(err)
+	}
+	if k := s.load(); len(k.records["c"]) != 1 || len(k.silences) != 1 {
+		t.Errorf("read %+v, %+v", k.records, k.silences)
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestSilencesAreKept(t *testing.T) {
