@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -68,7 +65,7 @@ func openStore(dir string, now time.Time, log *slog.Logger) *store {
 	}
 	path := filepath.Join(dir, outboxFile)
 	err := s.open(path)
-	if errors.Is(err, errDamaged) {
+	if spoilt(err) {
 		log.Error("outbox is damaged and set aside: open incidents are told once more", "aside", path+".damaged", "err", err)
 		if err = os.Rename(path, path+".damaged"); err == nil {
 			err = s.open(path)
@@ -81,14 +78,11 @@ func openStore(dir string, now time.Time, log *slog.Logger) *store {
 	return s
 }
 
-// errDamaged: the file is there and is no outbox.
-var errDamaged = errors.New("it is damaged")
-
 func (s *store) open(path string) error {
 	err := guarded(func() error {
 		db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistArrayType})
 		if err != nil {
-			return err
+			return unopened(err)
 		}
 		s.db = db
 		if err := s.check(); err != nil {
@@ -96,21 +90,18 @@ func (s *store) open(path string) error {
 		}
 		return nil
 	})
-	if err == nil {
-		return nil
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
 	}
-	if spoilt(err) {
-		err = fmt.Errorf("%w: %w", errDamaged, err)
-	}
-	return fmt.Errorf("open %s: %w", path, err)
+	return nil
 }
 
 // check writes only where something is missing: a file on a full disk can still
 // say what is silenced, and who was told what.
 func (s *store) check() error {
-	err := s.db.View(s.found)
+	err := s.db.View(sound(s.found))
 	if errors.Is(err, bolterrors.ErrTxNotWritable) {
-		return s.db.Update(s.found)
+		return s.db.Update(sound(s.found))
 	}
 	return err
 }
@@ -185,7 +176,7 @@ func readMeta(meta *bolt.Bucket, k *kept) error {
 func (s *store) load() kept {
 	k := newKept()
 	s.use("read the outbox", func(db *bolt.DB) error {
-		return db.View(func(tx *bolt.Tx) error { return readAll(tx, &k) })
+		return db.View(sound(func(tx *bolt.Tx) error { return readAll(tx, &k) }))
 	})
 	return k
 }
@@ -214,17 +205,15 @@ func (s *store) put(channel string, p pacing, rows ...row) bool {
 	if err != nil {
 		return true // it cannot fail: these are numbers
 	}
-	return s.use("write to the outbox", func(db *bolt.DB) error {
-		return db.Update(func(tx *bolt.Tx) error {
-			if err := tx.Bucket([]byte(bucketMeta)).Put([]byte(keyPaceOf+channel), pace); err != nil {
-				return err
-			}
-			b, err := tx.Bucket([]byte(bucketChannels)).CreateBucketIfNotExists([]byte(channel))
-			if err != nil {
-				return err
-			}
-			return putRows(b, rows)
-		})
+	return s.write(func(tx *bolt.Tx) error {
+		if err := tx.Bucket([]byte(bucketMeta)).Put([]byte(keyPaceOf+channel), pace); err != nil {
+			return err
+		}
+		b, err := tx.Bucket([]byte(bucketChannels)).CreateBucketIfNotExists([]byte(channel))
+		if err != nil {
+			return err
+		}
+		return putRows(b, rows)
 	})
 }
 
@@ -242,30 +231,32 @@ func putRows(b *bolt.Bucket, rows []row) error {
 }
 
 func (s *store) putSilences(list []Silence, last uint64) {
-	s.use("write to the outbox", func(db *bolt.DB) error {
-		return db.Update(func(tx *bolt.Tx) error {
-			if err := tx.DeleteBucket([]byte(bucketSilences)); err != nil {
-				return err
-			}
-			b, err := tx.CreateBucket([]byte(bucketSilences))
+	s.write(func(tx *bolt.Tx) error {
+		if err := tx.DeleteBucket([]byte(bucketSilences)); err != nil {
+			return err
+		}
+		b, err := tx.CreateBucket([]byte(bucketSilences))
+		if err != nil {
+			return err
+		}
+		rows := make([]row, 0, len(list))
+		for _, x := range list {
+			v, err := json.Marshal(x)
 			if err != nil {
 				return err
 			}
-			rows := make([]row, 0, len(list))
-			for _, x := range list {
-				v, err := json.Marshal(x)
-				if err != nil {
-					return err
-				}
-				rows = append(rows, row{x.ID, v})
-			}
-			n, err := json.Marshal(last)
-			if err != nil {
-				return err
-			}
-			return errors.Join(putRows(b, rows), tx.Bucket([]byte(bucketMeta)).Put([]byte(keyLastID), n))
-		})
+			rows = append(rows, row{x.ID, v})
+		}
+		n, err := json.Marshal(last)
+		if err != nil {
+			return err
+		}
+		return errors.Join(putRows(b, rows), tx.Bucket([]byte(bucketMeta)).Put([]byte(keyLastID), n))
 	})
+}
+
+func (s *store) write(fn func(*bolt.Tx) error) bool {
+	return s.use("write to the outbox", func(db *bolt.DB) error { return db.Update(sound(fn)) })
 }
 
 // use runs fn on the file, if there is one, and reports whether there is no use
@@ -302,9 +293,7 @@ func (s *store) begin(channels []string, now time.Time) map[string]time.Time {
 	for _, c := range channels {
 		born[c] = now
 	}
-	s.use("write to the outbox", func(db *bolt.DB) error {
-		return db.Update(func(tx *bolt.Tx) error { return s.beginIn(tx.Bucket([]byte(bucketMeta)), born) })
-	})
+	s.write(func(tx *bolt.Tx) error { return s.beginIn(tx.Bucket([]byte(bucketMeta)), born) })
 	return born
 }
 
@@ -354,28 +343,4 @@ func (s *store) close() error {
 		return fmt.Errorf("close the outbox: %w", err)
 	}
 	return nil
-}
-
-// panicked is what bbolt does about a file that is not as it left it.
-type panicked struct{ with any }
-
-func (p panicked) Error() string { return fmt.Sprint(p.with) }
-
-// spoilt: the file itself is wrong, not the disk or who else has it open.
-func spoilt(err error) bool {
-	var path *fs.PathError
-	var errno syscall.Errno
-	return !errors.Is(err, bolterrors.ErrTimeout) && !errors.As(err, &path) && !errors.As(err, &errno)
-}
-
-// guarded runs fn and turns its panics, those of reading a mapped file that
-// has become shorter too, into an error.
-func guarded(fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = panicked{r}
-		}
-	}()
-	return fn()
 }

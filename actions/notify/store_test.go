@@ -2,6 +2,7 @@ package notify
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -202,6 +203,33 @@ func TestARefusalAtTheStartIsNoDamage(t *testing.T) {
 	}
 	if k := s.load(); len(k.records["c"]) != 1 || len(k.silences) != 1 {
 		t.Errorf("read %+v, %+v", k.records, k.silences)
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Nor is one while the file has to grow: what comes later is stored.
+func TestAFileThatCannotGrowIsNoDamage(t *testing.T) {
+	s := &store{log: slog.New(slog.DiscardHandler), db: refusing(t)}
+	large := rowOf(&record{Root: "INC-1", Cause: strings.Repeat("x", 100_000)})
+	if s.put("c", pacing{}, large) || s.db == nil {
+		t.Error("it need not be put again")
+	}
+	if err := s.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir() // a file that was only begun
+	db, err := bolt.Open(filepath.Join(dir, outboxFile), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.db = refusingIn(t, dir)
+	if err := s.check(); err == nil || spoilt(err) {
+		t.Errorf("got %v, want that of the disk", err)
 	}
 	if err := s.close(); err != nil {
 		t.Error(err)
