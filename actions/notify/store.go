@@ -34,9 +34,10 @@ type store struct {
 	log  *slog.Logger
 	born time.Time // since when there is the file
 
-	mu  sync.Mutex
-	db  *bolt.DB // nil: nothing is kept
-	bad bool     // the last write did not work
+	mu   sync.Mutex
+	db   *bolt.DB             // nil: nothing is kept
+	bad  bool                 // the last write did not work
+	owed func(*bolt.Tx) error // stores the silences; nil: they are stored
 }
 
 // kept is what a store holds.
@@ -199,7 +200,7 @@ func rowOf(r *record) row {
 // nothing ever is.
 func (s *store) put(channel string, p pacing, rows ...row) bool {
 	if len(rows) == 0 {
-		return true
+		return s.pay()
 	}
 	pace, err := json.Marshal(p)
 	if err != nil {
@@ -230,8 +231,10 @@ func putRows(b *bolt.Bucket, rows []row) error {
 	return nil
 }
 
+// putSilences stores the list, now or with what is stored next.
 func (s *store) putSilences(list []Silence, last uint64) {
-	s.write(func(tx *bolt.Tx) error {
+	s.mu.Lock()
+	s.owed = func(tx *bolt.Tx) error {
 		if err := tx.DeleteBucket([]byte(bucketSilences)); err != nil {
 			return err
 		}
@@ -252,11 +255,33 @@ func (s *store) putSilences(list []Silence, last uint64) {
 			return err
 		}
 		return errors.Join(putRows(b, rows), tx.Bucket([]byte(bucketMeta)).Put([]byte(keyLastID), n))
-	})
+	}
+	s.mu.Unlock()
+	s.pay()
 }
 
+// pay stores silences that are not yet.
+func (s *store) pay() bool {
+	s.mu.Lock()
+	owed := s.owed != nil
+	s.mu.Unlock()
+	return !owed || s.write(func(*bolt.Tx) error { return nil })
+}
+
+// write stores what fn does, and the silences with it when they are not yet.
 func (s *store) write(fn func(*bolt.Tx) error) bool {
-	return s.use("write to the outbox", func(db *bolt.DB) error { return db.Update(sound(fn)) })
+	return s.use("write to the outbox", func(db *bolt.DB) error {
+		err := db.Update(sound(func(tx *bolt.Tx) error {
+			if s.owed == nil {
+				return fn(tx)
+			}
+			return errors.Join(s.owed(tx), fn(tx))
+		}))
+		if err == nil {
+			s.owed = nil
+		}
+		return err
+	})
 }
 
 // use runs fn on the file, if there is one, and reports whether there is no use
@@ -278,7 +303,7 @@ func (s *store) use(what string, fn func(*bolt.DB) error) bool {
 	default:
 		if !s.bad {
 			s.bad = true
-			s.log.Error("outbox refuses: after a restart some messages may be sent again", "doing", what, "err", err)
+			s.log.Error("outbox refuses: after a restart some messages may be sent again, and silences be as they were", "doing", what, "err", err)
 		}
 		return false
 	}
@@ -332,6 +357,7 @@ func (s *store) beginIn(meta *bolt.Bucket, born map[string]time.Time) error {
 }
 
 func (s *store) close() error {
+	s.pay()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.db == nil {

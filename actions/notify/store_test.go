@@ -165,6 +165,62 @@ func TestWhatTheOutboxRefusesIsStoredLater(t *testing.T) {
 	})
 }
 
+// The same goes for silences, also when there is nothing else to be stored.
+func TestSilencesThatTheOutboxRefusesAreStoredLater(t *testing.T) {
+	in(t, func(t *testing.T) {
+		d := newDesk(t, to("c", Append, policy.LevelPage))
+		d.o.Dir = t.TempDir()
+		d.open()
+		silence := func(unit string) Silence {
+			s, err := d.n.AddSilence(Silence{Unit: unit, By: "li", Why: "y", Until: time.Now().Add(24 * time.Hour)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		stored := func() {
+			if d.n.store.owed != nil {
+				t.Error("they are not stored until the end")
+			}
+		}
+		for _, later := range []func(){
+			func() {},
+			func() { d.wait(time.Hour); stored() },
+			func() { d.commit(trouble("INC-1", policy.LevelPage)); stored() },
+		} {
+			old, bad := silence("old"), refusing(t)
+			good := d.n.store.swap(bad)
+			if err := d.n.RemoveSilence(old.ID); err != nil {
+				t.Fatal(err)
+			}
+			fresh := silence("new")
+			d.n.store.swap(good)
+			if err := bad.Close(); err != nil {
+				t.Fatal(err)
+			}
+			later()
+			d.kill()
+			d.open()
+			if got := d.n.Silences(); len(got) != 1 || got[0].ID != fresh.ID {
+				t.Errorf("after a restart there are %+v, want %s alone", got, fresh.ID)
+			}
+			if err := d.n.RemoveSilence(fresh.ID); err != nil {
+				t.Error(err)
+			}
+		}
+		d.kill()
+	})
+}
+
+// swap has another file used, and returns the one before.
+func (s *store) swap(db *bolt.DB) *bolt.DB {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.db
+	s.db = db
+	return was
+}
+
 // refusing is an outbox on a disk that takes no write.
 func refusing(t *testing.T) *bolt.DB {
 	t.Helper()
