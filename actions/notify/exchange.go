@@ -13,10 +13,11 @@ import (
 // headers or the cause of an error on the way back.
 type exchange struct {
 	client *http.Client
+	most   int   // bytes of an answer of success that are read; 0: as of any other, maxAnswer
 	err    error // no answer, or none that could be read
 	status int
 	header http.Header
-	body   string // at most maxAnswer bytes
+	body   string
 }
 
 // Do sends a request. The body of its answer has been read when it returns.
@@ -27,7 +28,11 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := readHead(resp.Body, maxAnswer)
+	most := maxAnswer
+	if resp.StatusCode/100 == 2 {
+		most = max(most, x.most)
+	}
+	body, err := readHead(resp.Body, most)
 	if err != nil {
 		x.err = err
 		return nil, err

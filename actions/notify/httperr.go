@@ -20,7 +20,8 @@ import (
 const (
 	maxRetryAfter = time.Hour        // a longer wait is no rate limit; asking again costs one request
 	maxErrorRunes = 300              // of an error's text
-	maxAnswer     = 4 << 10          // bytes of an answer that are read
+	maxAnswer     = 4 << 10          // bytes of an answer that are read …
+	maxEcho       = 128 << 10        // … where it repeats the message, which is at most [slackMost]: twice, in \uXXXX and more
 	httpDeadline  = 20 * time.Second // of one request, when the caller brings no client
 )
 

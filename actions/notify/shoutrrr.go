@@ -188,9 +188,6 @@ type wire struct {
 	failed   *Error
 }
 
-// maxWire bounds an answer: Pushbullet repeats the whole message.
-const maxWire = 64 << 10
-
 func (w *wire) bind(ctx context.Context) doer {
 	return func(r *http.Request) (*http.Response, error) { return w.do(r.WithContext(ctx)) }
 }
@@ -207,7 +204,7 @@ func (w *wire) do(r *http.Request) (*http.Response, error) {
 		return nil, w.fail(classifyErr(err, w.secrets...))
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := readHead(res.Body, maxWire)
+	body, err := readHead(res.Body, maxEcho) // Pushbullet repeats the whole message
 	if err != nil {
 		return nil, w.fail(classifyErr(err, w.secrets...))
 	}

@@ -290,7 +290,7 @@ func FuzzSinkErrors(f *testing.F) {
 		f.Add(status, `{"status":"invalid event","errors":["`, ` is bad"]}`)
 		f.Add(status, "https://hooks.slack.com/services/", " ")
 		f.Add(status, strings.Repeat(" ", maxAnswer-20), "x")
-		f.Add(status, "x"+strings.Repeat(" ", maxWire-20), "x")
+		f.Add(status, "x"+strings.Repeat(" ", maxEcho-20), "x")
 	}
 	f.Fuzz(func(t *testing.T, status int, before, behind string) {
 		if status < 200 || status > 599 {

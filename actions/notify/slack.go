@@ -156,7 +156,7 @@ func (s *slackSink) call(ctx context.Context, at slackPlace, c slackContent, how
 
 // once makes one request; code is Slack's word for why it was refused.
 func (s *slackSink) once(ctx context.Context, at slackPlace, options []slack.MsgOption) (Receipt, string, *Error) {
-	x := &exchange{client: s.http}
+	x := &exchange{client: s.http, most: maxEcho} // it says what it stored
 	api := slack.New(s.options.Token, slack.OptionHTTPClient(x), slack.OptionAPIURL(s.options.APIURL))
 	options = append(options, slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl())
 	in, ts, _, err := api.SendMessageContext(ctx, at.channel, options...)

@@ -98,7 +98,7 @@ func (w *workspace) take(path string, v url.Values) answer {
 	if ts == "" {
 		ts = fmt.Sprintf("%d.1", w.asked)
 		w.roots = append(w.roots, &posted{channel: in, ts: ts, text: text})
-		return w.ok(in, ts)
+		return stored(path, v, in, ts)
 	}
 	i := slices.IndexFunc(w.roots, func(p *posted) bool { return p.ts == ts && p.channel == in })
 	switch {
@@ -112,11 +112,7 @@ func (w *workspace) take(path string, v url.Values) answer {
 		}
 		w.roots[i].thread = append(w.roots[i].thread, text)
 	}
-	return w.ok(in, ts)
-}
-
-func (w *workspace) ok(in, ts string) answer {
-	return answer{200, nil, fmt.Sprintf(`{"ok":true,"channel":%q,"ts":%q}`, in, ts)}
+	return stored(path, v, in, ts)
 }
 
 // slackDesk is a desk with a real sink for a workspace and real words.
@@ -139,7 +135,10 @@ func liveThrough(d *desk) {
 	d.commit(x)
 	d.wait(10 * time.Minute)
 	x = grow(x, "first restart")
-	x.Evidence = &policy.Evidence{At: time.Now(), ExitCode: 1, Logs: []string{"ValueError: no memory"}}
+	x.Evidence = &policy.Evidence{At: time.Now(), ExitCode: 1, Logs: append(slices.Repeat([]string{vllmLine}, 119), "ValueError: no memory")}
+	for range 5 {
+		x.Evidence.Probes = append(x.Evidence.Probes, policy.Probe{End: time.Now(), ExitCode: 7, Output: strings.Repeat("--:--:-- ", 40) + "curl: (7) Failed to connect to localhost port 8000"})
+	}
 	d.commit(x)
 	d.wait(10 * time.Minute)
 	x = page(x)

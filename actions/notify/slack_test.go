@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/slack-go/slack/slacktest"
@@ -27,6 +30,63 @@ func ok(ts string) answer {
 }
 
 func refuse(code string) answer { return answer{200, nil, `{"ok":false,"error":"` + code + `"}`} }
+
+// stored is Slack's answer to a message that it took: the message as it is kept,
+// in JSON of ASCII alone, with the profile of the bot and, after an edit, the
+// words twice.
+func stored(path string, v url.Values, channel, ts string) answer {
+	quoted, _ := json.Marshal(v.Get("text")) // a string always has JSON
+	words, blocks, top := asciiJSON(string(quoted)), asciiJSON(v.Get("blocks")), ""
+	if strings.HasSuffix(path, "/chat.update") {
+		top = `"text":` + words + `,`
+	}
+	icon := strings.Repeat(`"image_48":"https:\/\/a.slack-edge.com\/80588\/img\/plugins\/app\/bot_48.png",`, 3)
+	return answer{200, nil, fmt.Sprintf(`{"ok":true,"channel":%q,"ts":%q,%s"message":{"type":"message","user":"U0123456789","bot_id":"B0123456789","app_id":"A0123456789",`+
+		`"bot_profile":{"id":"B0123456789","name":"defib","icons":{%s"x":0},"deleted":false,"updated":1700000000,"team_id":"T0123456789"},"text":%s,"blocks":%s}}`,
+		channel, ts, top, icon, words, blocks)}
+}
+
+// asciiJSON writes what JSON may escape in the longest way.
+func asciiJSON(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '/':
+			b.WriteString(`\/`)
+		case r < utf8.RuneSelf:
+			b.WriteRune(r)
+		default:
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&b, `\u%04x`, unit)
+			}
+		}
+	}
+	return b.String()
+}
+
+const vllmLine = `(EngineCore_0 pid=212) ERROR 03-14 03:11:49 [core.py:708]   File "/usr/local/lib/python3.12/dist-packages/vllm/v1/worker/gpu_worker.py", line 178, in init_device`
+
+// Slack repeats the message in its answer, which is longer than what is read of
+// an error.
+func TestSlackAnswersWithTheMessage(t *testing.T) {
+	for name, line := range map[string]string{"log": vllmLine, "slashes": strings.Repeat("/", 300), "Chinese": strings.Repeat("显存不足", 70), "emoji": strings.Repeat("🔥", 280)} {
+		text := gaveUpText
+		text.Lead, text.Steps, text.Logs = slices.Repeat([]string{line}, 20), slices.Repeat([]string{line}, 20), slices.Repeat([]string{line}, 120)
+		sink, err := NewSlack(SlackOptions{Token: planted, Channel: "C1", HTTP: &http.Client{Transport: &workspace{channels: []string{"C1"}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err := sink.Send(t.Context(), Message{Kind: KindPost, Text: text})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, k := range []Kind{KindEdit, KindStep, KindEvidence, KindEscalate, KindResolve} {
+			if _, err := sink.Send(t.Context(), Message{Kind: k, Ref: root, Text: text}); err != nil {
+				t.Errorf("%s: %s: %v", name, k, err)
+			}
+		}
+	}
+}
 
 // call is what counts of a request to Slack.
 type call struct {

@@ -87,7 +87,11 @@ func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		return
 	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"ok": true, "channel": s.Form.Get("channel"), "ts": s.TS})
+	kept := map[string]any{"text": s.Form.Get("text")} // Slack repeats the message
+	if blocks := s.Form.Get("blocks"); blocks != "" {
+		kept["blocks"] = json.RawMessage(blocks)
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"ok": true, "channel": s.Form.Get("channel"), "ts": s.TS, "text": kept["text"], "message": kept})
 }
 
 // take keeps a request, and says whether its answer is to wait.
