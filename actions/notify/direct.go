@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -63,6 +64,9 @@ func (t *channelTest) run(ctx context.Context) {
 func (c *channel) direct(ctx context.Context, m Message, about string) *Error {
 	m.Key = fmt.Sprintf("%s/%s", m.Story.Host, about)
 	_, err := c.send(ctx, m)
+	if errors.Is(err, ErrNothing) {
+		return nil
+	}
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
 	c.posts.take(c.n.o.Now())

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -24,8 +25,9 @@ func TestNothingToSayIsNoDelivery(t *testing.T) {
 		}
 		sinkOf(c).failing(func(Message) error { return ErrNothing })
 		d.wait(time.Hour)
+		d.n.Hello(t.Context(), "It watches 3 containers")
 		s := d.n.Channels()[0]
-		if s.Sent != 0 || !s.Parked.Equal(before.Parked) || s.LastError == "" || s.Waiting != 0 || s.Failed[ReasonAuth] != before.Failed[ReasonAuth] {
+		if s.Sent != 0 || !s.Parked.Equal(before.Parked) || s.LastError != before.LastError || s.Waiting != 0 || !maps.Equal(s.Failed, before.Failed) {
 			t.Errorf("got %+v, before %+v", s, before)
 		}
 		if got := d.log.String(); strings.Contains(got, "channel takes messages again") {
@@ -49,9 +51,11 @@ func TestWhoHasNothingToSay(t *testing.T) {
 	if ref, err := hook.Send(t.Context(), quiet); !errors.Is(err, ErrNothing) || ref[dropIncident] == "" {
 		t.Errorf("autoheal: %v, %v", ref, err)
 	}
-	for _, k := range []Kind{KindRemind, KindResolve} {
-		if _, err := genie.Send(t.Context(), Message{Kind: k, Text: gaveUpText}); !errors.Is(err, ErrNothing) {
-			t.Errorf("opsgenie, %s: %v", k, err)
+	start := Story{Incident: policy.Incident{Rule: RuleStart}}
+	for _, m := range []Message{{Kind: KindRemind}, {Kind: KindResolve}, {Kind: KindTest, Story: start}} {
+		m.Text = gaveUpText
+		if _, err := genie.Send(t.Context(), m); !errors.Is(err, ErrNothing) {
+			t.Errorf("opsgenie, %s: %v", m.Kind, err)
 		}
 	}
 	if n := f.count(); n != 0 {

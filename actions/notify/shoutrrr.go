@@ -126,7 +126,7 @@ func (s *shoutrrr) Class() Class { return Append }
 
 // Send sends m as one message.
 func (s *shoutrrr) Send(ctx context.Context, m Message) (Receipt, error) {
-	if s.scheme.once && (m.Kind == KindRemind || m.Kind == KindResolve) {
+	if s.scheme.once && (m.Kind == KindRemind || m.Kind == KindResolve || m.Story.Incident.Rule == RuleStart) {
 		return nil, ErrNothing
 	}
 	if s.pace != nil {

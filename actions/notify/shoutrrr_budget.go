@@ -40,7 +40,7 @@ type scheme struct {
 	loud   map[string]string   // settings when it needs somebody, unless the URL has them
 	calls  []string            // settings of a URL that call people: kept when it needs somebody
 	pace   int                 // messages per minute; 0: no limit of ours
-	once   bool                // each message makes an alert that it cannot end: it is not reminded, and hears of no end
+	once   bool                // each message makes an alert that it cannot end: it is not reminded, and hears of no end and no start
 
 	mention   func(string) string // how its text calls somebody, "" for who it cannot be; nil: nobody can be called in it
 	mentioned string              // how a mention looks, for people
