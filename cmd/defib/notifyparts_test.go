@@ -197,7 +197,8 @@ func (s *shelf) Incident(id string) (policy.Incident, bool, error) {
 func TestStory(t *testing.T) {
 	unit := policy.Status{Key: "shop/web/1", Name: "web", Project: "shop", Labels: map[string]string{"team": "a", "defib.runbook": "https://li:hunter2secret@wiki/?k=acme-12345"}}
 	g := policy.GPUStatus{Device: gpu.Device{UUID: "GPU-1"}, Units: []string{"web"}, Incident: "INC-2"}
-	v := &watcher.View{Host: policy.Host{Engine: policy.Engine{Name: "gpu-03"}}, Units: []policy.Status{unit}, GPUs: []policy.GPUStatus{g}}
+	well := policy.GPUStatus{Device: gpu.Device{UUID: "GPU-2"}}
+	v := &watcher.View{Host: policy.Host{Engine: policy.Engine{Name: "gpu-03"}}, Units: []policy.Status{unit}, GPUs: []policy.GPUStatus{g, well}}
 	child := policy.Incident{ID: "INC-3", Evidence: &policy.Evidence{ExitCode: 1}}
 	masker, err := mask.New([]string{"acme-[0-9]+"})
 	if err != nil {
@@ -214,6 +215,7 @@ func TestStory(t *testing.T) {
 		{policy.Incident{ID: "INC-1", Unit: unit.Key}, notify.Story{Unit: &unit, GPUs: []policy.GPUStatus{g}, Runbook: "https://li:***@wiki/?k=***"}},
 		{policy.Incident{ID: "INC-2", Children: []string{"INC-3", "INC-4"}}, notify.Story{GPUs: []policy.GPUStatus{g}, Children: []policy.Incident{bare}}},
 		{policy.Incident{ID: "INC-5", Unit: "gone"}, notify.Story{}},
+		{policy.Incident{Rule: notify.RuleStart}, notify.Story{}},
 	} {
 		c.want.Host, c.want.Version, c.want.Incident, c.want.Now = "gpu-03", version, c.inc, noon
 		if d := cmp.Diff(c.want, s.story(c.inc)); d != "" {
