@@ -104,7 +104,7 @@ func Open(o Options) (*Notifier, error) {
 	if err := n.addChannels(); err != nil {
 		return nil, fmt.Errorf("open notifications: %w", err)
 	}
-	n.store = openStore(o.Dir, o.Now(), o.Log)
+	n.store = openStore(o.Dir, o.Log)
 	n.load()
 	n.Calm() // an alarm of before, unless it is raised again
 	return n, nil

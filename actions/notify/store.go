@@ -20,7 +20,6 @@ const (
 	bucketMeta     = "meta"
 	bucketSilences = "silences"
 	bucketChannels = "channels" // a bucket for each channel, with its records by key
-	keyBorn        = "born"
 	keyBornOf      = "born of " // and the name of a channel
 	keyPaceOf      = "pace of " // and the name of a channel
 	keyLastID      = "last_silence"
@@ -31,8 +30,7 @@ const (
 // file cannot be used it says so and forgets at the end of the process. What
 // is lost then is who was told what, so open incidents are told once more.
 type store struct {
-	log  *slog.Logger
-	born time.Time // since when there is the file
+	log *slog.Logger
 
 	mu   sync.Mutex
 	db   *bolt.DB             // nil: nothing is kept
@@ -59,8 +57,8 @@ type pacing struct {
 
 // openStore opens dir's outbox. A damaged one is set aside, beside the new
 // one. An empty dir keeps nothing.
-func openStore(dir string, now time.Time, log *slog.Logger) *store {
-	s := &store{log: log, born: now}
+func openStore(dir string, log *slog.Logger) *store {
+	s := &store{log: log}
 	if dir == "" {
 		return s
 	}
@@ -100,15 +98,15 @@ func (s *store) open(path string) error {
 // check writes only where something is missing: a file on a full disk can still
 // say what is silenced, and who was told what.
 func (s *store) check() error {
-	err := s.db.View(sound(s.found))
+	err := s.db.View(sound(found))
 	if errors.Is(err, bolterrors.ErrTxNotWritable) {
-		return s.db.Update(sound(s.found))
+		return s.db.Update(sound(found))
 	}
 	return err
 }
 
 // found makes what a new file lacks, and reads all of an old one.
-func (s *store) found(tx *bolt.Tx) error {
+func found(tx *bolt.Tx) error {
 	for _, name := range []string{bucketMeta, bucketSilences, bucketChannels} {
 		if tx.Bucket([]byte(name)) != nil {
 			continue
@@ -116,14 +114,6 @@ func (s *store) found(tx *bolt.Tx) error {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err
 		}
-	}
-	meta := tx.Bucket([]byte(bucketMeta))
-	if born := meta.Get([]byte(keyBorn)); born != nil {
-		if err := s.born.UnmarshalText(born); err != nil {
-			return fmt.Errorf("read when it was made: %w", err)
-		}
-	} else if err := meta.Put([]byte(keyBorn), []byte(s.born.Format(time.RFC3339Nano))); err != nil {
-		return err
 	}
 	k := newKept()
 	return readAll(tx, &k)
@@ -308,52 +298,6 @@ func (s *store) use(what string, fn func(*bolt.DB) error) bool {
 		return false
 	}
 	return true
-}
-
-// begin returns since when there are records of each channel: what closed
-// before that, a new one is not told of. One that is no longer there begins
-// anew when it comes back.
-func (s *store) begin(channels []string, now time.Time) map[string]time.Time {
-	born := map[string]time.Time{}
-	for _, c := range channels {
-		born[c] = now
-	}
-	s.write(func(tx *bolt.Tx) error { return s.beginIn(tx.Bucket([]byte(bucketMeta)), born) })
-	return born
-}
-
-func (s *store) beginIn(meta *bolt.Bucket, born map[string]time.Time) error {
-	was := map[string]time.Time{}
-	err := meta.ForEach(func(key, v []byte) error {
-		name, ok := strings.CutPrefix(string(key), keyBornOf)
-		if !ok {
-			return nil
-		}
-		var at time.Time
-		err := at.UnmarshalText(v)
-		was[name] = at
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for name, at := range was {
-		if _, there := born[name]; there {
-			born[name] = at
-		} else if err := meta.Delete([]byte(keyBornOf + name)); err != nil {
-			return err
-		}
-	}
-	for name, at := range born {
-		if len(was) == 0 { // an outbox that did not keep this
-			at = s.born
-		}
-		born[name] = at
-		if err := meta.Put([]byte(keyBornOf+name), []byte(at.Format(time.RFC3339Nano))); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *store) close() error {

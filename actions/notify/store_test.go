@@ -119,6 +119,55 @@ func TestANewChannelTellsOnlyWhatIsOpen(t *testing.T) {
 	})
 }
 
+// A channel that is no longer there leaves nothing behind but what people take
+// for open: it is told of the end of that when it comes back, and of nothing else.
+func TestAChannelThatLeavesIsForgotten(t *testing.T) {
+	in(t, func(t *testing.T) {
+		c := to("c", Append, policy.LevelPage)
+		d := newDesk(t, c)
+		d.o.Dir = t.TempDir()
+		d.open()
+		x, y, z := trouble("INC-1", policy.LevelPage), trouble("INC-2", policy.LevelPage), trouble("INC-3", policy.LevelPage)
+		d.commit(x, y)
+		d.wait(time.Minute)
+		d.commit(over(y))
+		d.wait(time.Minute)
+		sinkOf(c).failing(failWith(ReasonNetwork, 0))
+		d.commit(z)
+		d.wait(time.Minute)
+		d.kill()
+		sinkOf(c).failing(nil)
+		sinkOf(c).take()
+
+		d.o.Channels = nil
+		d.open()
+		d.commit(over(z))
+		d.wait(time.Hour)
+		if k := d.n.store.load(); len(k.records["c"]) != 1 || k.records["c"][0].ID != "INC-1" || len(k.paces) != 0 {
+			t.Errorf("%+v and %+v are kept", k.records, k.paces)
+		}
+		d.kill()
+		d.o.Channels = []Channel{c}
+		d.open()
+		d.wait(time.Minute)
+		d.sent(c)
+		d.commit(over(x))
+		d.wait(time.Minute)
+		d.kill()
+		d.sent(c, "1h4m0s resolve INC-1 page over re:1")
+
+		d.o.Channels = nil
+		d.open()
+		d.kill()
+		d.o.Channels = []Channel{c}
+		d.open()
+		if k := d.n.store.load(); len(k.records) != 0 {
+			t.Errorf("%+v is kept", k.records)
+		}
+		d.kill()
+	})
+}
+
 // A robot that is shut out when it sends too much is not after a restart, either.
 func TestThePaceIsKeptOverARestart(t *testing.T) {
 	in(t, func(t *testing.T) {
@@ -326,7 +375,7 @@ func TestRecordsAreForgotten(t *testing.T) {
 		d.commit(over(x))
 		d.wait(8 * 24 * time.Hour)
 		d.kill()
-		d.n.store = openStore(d.o.Dir, time.Now(), d.o.Log)
+		d.n.store = openStore(d.o.Dir, d.o.Log)
 		got := d.n.store.load().records["c"]
 		if len(got) != 1 || got[0].ID != "INC-2" {
 			t.Errorf("kept %+v", got)
