@@ -22,6 +22,7 @@ type channel struct {
 	n       *Notifier
 	class   Class
 	refresh time.Duration
+	strict  bool // the service shuts out who sends more than the limit
 	wake    chan struct{}
 	busy    chan struct{} // full while the sink is in use
 
@@ -68,7 +69,8 @@ func newChannel(n *Notifier, c Channel) *channel {
 	}
 	l := c.Limit
 	if r, ok := c.Sink.(Limiter); ok {
-		l.Posts = l.Posts.or(r.Limit().Posts)
+		most := r.Limit().Posts
+		l.Posts, ch.strict = l.Posts.or(most), most.N > 0
 	}
 	l = l.withDefaults(ch.class)
 	ch.posts, ch.edits = newBucket(l.Posts), newBucket(l.Edits)

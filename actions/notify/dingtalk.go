@@ -38,7 +38,6 @@ type dingTalk struct {
 	at      dingAt
 	secrets []string
 	http    *http.Client
-	pace    *pace
 }
 
 // NewDingTalk returns the sink. A URL that is none is an error.
@@ -57,7 +56,7 @@ func NewDingTalk(o DingTalkOptions) (Sink, error) {
 	secret := strings.TrimSpace(o.Secret)
 	return &dingTalk{
 		url: u, secret: secret, at: at, secrets: append(keyParts(u), secret),
-		http: httpClient(o.HTTP), pace: &pace{most: dingPerMinute},
+		http: httpClient(o.HTTP),
 	}, nil
 }
 
@@ -127,15 +126,11 @@ func (a dingAt) text() string {
 
 // Send posts m. DingTalk says HTTP 200 to everything: its errcode counts.
 func (d *dingTalk) Send(ctx context.Context, m Message) (Receipt, error) {
-	now := time.Now()
-	if e := d.pace.take(now); e != nil {
-		return nil, e
-	}
 	body, err := json.Marshal(d.message(m))
 	if err != nil {
 		return nil, fmt.Errorf("encode the message: %w", err)
 	}
-	answer, e := postJSON(ctx, d.http, d.signed(now), nil, body, d.secrets...)
+	answer, e := postJSON(ctx, d.http, d.signed(time.Now()), nil, body, d.secrets...)
 	if e == nil {
 		e = dingCodes().judge(answer, d.secrets...)
 	}
@@ -214,24 +209,4 @@ func (b bodyCodes) judge(answer string, secrets ...string) *Error {
 		e.Reason, e.RetryAfter = ReasonRateLimited, b.wait
 	}
 	return e
-}
-
-// pace keeps a sink from being blocked by its service: at most so many messages
-// in any minute.
-type pace struct {
-	most int
-	sent []time.Time // in the last minute
-}
-
-// take counts a message, or says when there is room for it.
-func (p *pace) take(now time.Time) *Error {
-	p.sent = slices.DeleteFunc(p.sent, func(t time.Time) bool { return now.Sub(t) >= time.Minute })
-	if len(p.sent) >= p.most {
-		return &Error{
-			Reason: ReasonRateLimited, RetryAfter: p.sent[0].Add(time.Minute).Sub(now),
-			Err: fmt.Errorf("%d messages in a minute are as many as the service takes", p.most),
-		}
-	}
-	p.sent = append(p.sent, now)
-	return nil
 }

@@ -125,23 +125,6 @@ func TestDingTalkCodes(t *testing.T) {
 	wantReason(t, err, ReasonRateLimited, 3*time.Second, "SECRETTOKEN")
 }
 
-func TestDingTalkPace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeService{answer: `{"errcode":0}`}
-		s := dingSink(t, f)
-		for range 18 {
-			send(t, s, gaveUp())
-		}
-		_, err := s.Send(t.Context(), gaveUp())
-		wantReason(t, err, ReasonRateLimited, time.Minute)
-		time.Sleep(time.Minute)
-		send(t, s, gaveUp())
-		if len(f.got) != 19 {
-			t.Errorf("%d requests", len(f.got))
-		}
-	})
-}
-
 func TestDingTalkHostile(t *testing.T) {
 	for _, m := range []Message{hostile(), manyLines(500)} {
 		f := &fakeService{answer: `{"errcode":0}`}

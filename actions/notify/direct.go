@@ -20,8 +20,9 @@ type TestResult struct {
 }
 
 // Test sends a test message to a channel, or to every one when channel is
-// empty, past limits and queues, and waits for the answers. One that is taken
-// ends a channel's parking, and what failed before is tried again at once.
+// empty, past queues, and past limits unless the service would shut the channel
+// out, and waits for the answers. One that is taken ends a channel's parking,
+// and what failed before is tried again at once.
 func (n *Notifier) Test(ctx context.Context, channel string) []TestResult {
 	var to []*channelTest
 	for _, c := range n.channels {
@@ -62,6 +63,9 @@ func (t *channelTest) run(ctx context.Context) {
 
 // direct sends a message that belongs to no incident.
 func (c *channel) direct(ctx context.Context, m Message, about string) *Error {
+	if e := c.pushIn(); e != nil {
+		return e
+	}
 	m.Key = fmt.Sprintf("%s/%s", m.Story.Host, about)
 	_, err := c.send(ctx, m)
 	if errors.Is(err, ErrNothing) {
@@ -69,7 +73,6 @@ func (c *channel) direct(ctx context.Context, m Message, about string) *Error {
 	}
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
-	c.posts.take(c.n.o.Now())
 	if err == nil {
 		c.works(c.n.o.Now())
 		for _, r := range c.recs { // a human sees to it that it works
@@ -81,6 +84,18 @@ func (c *channel) direct(ctx context.Context, m Message, about string) *Error {
 	e := asError(err)
 	c.failing(e, c.n.o.Now())
 	return e
+}
+
+// pushIn takes a turn at once, but not where pages would pay for it.
+func (c *channel) pushIn() *Error {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	now := c.n.o.Now()
+	if at := c.posts.ready(now); c.strict && at.After(now) {
+		return &Error{Reason: ReasonRateLimited, RetryAfter: at.Sub(now), Err: errors.New("the service shuts out who sends more than it was sent just now; try again in some seconds")}
+	}
+	c.posts.take(now)
+	return nil
 }
 
 // Hello says that defib has started, and what it found, on every channel but

@@ -211,6 +211,30 @@ func TestDirectMessages(t *testing.T) {
 	})
 }
 
+// A service that shuts out who sends too much is not tested until it does, and
+// that it was not says nothing of the channel.
+func TestTestsShutNoRobotOut(t *testing.T) {
+	in(t, func(t *testing.T) {
+		c := Channel{Name: "ding", Sink: paced{&fakeSink{class: Append}}}
+		d := newDesk(t, c)
+		d.open()
+		defer d.kill()
+		refused := 0
+		for range 60 {
+			if d.n.Test(t.Context(), "ding")[0].Reason == ReasonRateLimited {
+				refused++
+			}
+			d.wait(time.Second)
+		}
+		if n := sinkOf(c).calls; n > dingPerMinute || n < dingPerMinute-1 || n+refused != 60 {
+			t.Errorf("%d messages in a minute, and %d refused", n, refused)
+		}
+		if s := d.n.Channels()[0]; s.LastError != "" || len(s.Failed) != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // Of a unit that is gone the incident still knows the project.
 func TestWhatIsGoneGoesWhereItBelonged(t *testing.T) {
 	in(t, func(t *testing.T) {

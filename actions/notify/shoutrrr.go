@@ -33,7 +33,6 @@ type shoutrrr struct {
 	mention string
 	secrets []string
 	http    *http.Client
-	pace    *pace
 }
 
 // Errors of shoutrrr's transport that end a send: their words keep its services
@@ -65,9 +64,6 @@ func NewShoutrrr(o ShoutrrrOptions) (Sink, error) {
 	}
 	if s.mention, err = s.scheme.mentions(name, o.Mention); err != nil {
 		return nil, err
-	}
-	if s.scheme.pace > 0 {
-		s.pace = &pace{most: s.scheme.pace}
 	}
 	return s, s.check()
 }
@@ -128,11 +124,6 @@ func (s *shoutrrr) Class() Class { return Append }
 func (s *shoutrrr) Send(ctx context.Context, m Message) (Receipt, error) {
 	if s.scheme.once && (m.Kind == KindRemind || m.Kind == KindResolve || m.Story.Incident.Rule == RuleStart) {
 		return nil, ErrNothing
-	}
-	if s.pace != nil {
-		if e := s.pace.take(time.Now()); e != nil {
-			return nil, e
-		}
 	}
 	w := &wire{client: s.http, scheme: s.scheme, host: s.url.Host, secrets: s.secrets}
 	err := s.send(w.bind(ctx), m)

@@ -279,23 +279,6 @@ func TestWeComMentions(t *testing.T) {
 	}
 }
 
-func TestWeComPace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, f := shoutrrrCases()["wecom"].service(t)
-		for range 18 {
-			send(t, s, gaveUp())
-			time.Sleep(time.Second)
-		}
-		_, err := s.Send(t.Context(), gaveUp())
-		wantReason(t, err, ReasonRateLimited, 42*time.Second)
-		time.Sleep(42 * time.Second)
-		send(t, s, gaveUp())
-		if len(f.got) != 19 {
-			t.Errorf("%d requests", len(f.got))
-		}
-	})
-}
-
 // shoutrrr forgets the key of Pushbullet when it is given a client.
 func TestPushbulletKey(t *testing.T) {
 	s, f := shoutrrrCases()["pushbullet"].service(t)
