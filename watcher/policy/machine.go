@@ -77,6 +77,7 @@ func Restore(cfg Config, saved Snapshot) *Machine {
 		m.resolve(u)
 		m.load(u)
 		m.schedule(u, u.Wake)
+		m.now = later(later(m.now, u.Since), later(u.Read, u.EventRead)) // the host's record may be older
 		if u.Waiting {
 			m.waiting[u.Key] = u
 		}

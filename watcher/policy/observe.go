@@ -28,7 +28,7 @@ func (m *Machine) observed(ev Event) {
 	}
 	m.answered(u, ev.Decision)
 	if ev.Read.Before(u.EventRead) || u.Last.Container == ev.Container && ev.Read.Before(u.Read) {
-		if u.Ask == nil {
+		if u.Ask == nil && ev.Decision == 0 { // an answer is overtaken by an event, which brings an inspect of its own
 			m.ask(u, "stale", "what was known of it is older than its newest event", false)
 		}
 		return

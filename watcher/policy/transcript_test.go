@@ -173,6 +173,8 @@ func (p *player) command(args []string) {
 		p.times(name)
 	case "incidents":
 		p.incidents()
+	case "clock": // the host's is set back
+		w.setBack(p.duration(opts["back"]))
 	case "wait":
 	case "unseen": // an inspect that failed
 		b := w.boxes[name]

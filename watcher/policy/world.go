@@ -8,6 +8,9 @@ import (
 // daemonStart takes over from a process that is gone: its open acts are
 // orphans, its questions will not be answered.
 func (m *Machine) daemonStart(ev Event) {
+	if d := m.now.Sub(ev.At); d > 0 {
+		m.setBack(d)
+	}
 	rebooted := m.host.BootID != "" && ev.BootID != "" && m.host.BootID != ev.BootID
 	m.host.BootID = ev.BootID
 	m.host.Connected, m.host.Synced = false, false

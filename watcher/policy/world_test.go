@@ -468,6 +468,14 @@ func (w *world) restartDefib(boot string) {
 	w.deliver(policy.Event{Kind: policy.KindDaemonStart, BootID: boot})
 }
 
+// setBack sets the host's clock back; what is planned comes no later for it.
+func (w *world) setBack(d time.Duration) {
+	w.now = w.now.Add(-d)
+	for i := range w.todo {
+		w.todo[i].at = w.todo[i].at.Add(-d)
+	}
+}
+
 func (w *world) add(b *box) *box {
 	w.ids++
 	b.id = fmt.Sprintf("%s%s", strings.Repeat("0", 8), fmt.Sprintf("%04d", w.ids)) + strings.Repeat("f", 52)
