@@ -184,8 +184,35 @@ func (run *execution) begin(ctx context.Context, argv []string) error {
 		return err
 	}
 	run.id = made.ID
-	run.conn, err = run.docker.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{})
-	return err
+	return run.attach(ctx)
+}
+
+// attach starts the command. The client does not heed ctx while it waits for
+// the connection, so an engine that freezes is left behind; what it answers late
+// is closed.
+func (run *execution) attach(ctx context.Context) error {
+	type answer struct {
+		conn types.HijackedResponse
+		err  error
+	}
+	answers := make(chan answer)
+	go func() {
+		conn, err := run.docker.ContainerExecAttach(ctx, run.id, container.ExecAttachOptions{})
+		select {
+		case answers <- answer{conn, err}:
+		case <-ctx.Done():
+			if err == nil {
+				conn.Close()
+			}
+		}
+	}()
+	select {
+	case a := <-answers:
+		run.conn = a.conn
+		return a.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // await returns the exit code of a command and what it wrote, masked.

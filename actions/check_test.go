@@ -32,12 +32,14 @@ type probing struct {
 	takes time.Duration
 	late  time.Duration // between the end of the output and the end
 	code  int
-	said  string // frames
-	err   string // where it fails: inspect, create, attach, ended
-	pid   int    // of the command
+	said  string        // frames
+	err   string        // where it fails: inspect, create, attach, ended
+	pid   int           // of the command
+	hangs time.Duration // before it answers an attach, whatever becomes of the call
 
-	argv  []string
-	ended time.Time
+	argv   []string
+	ended  time.Time
+	closed bool // nobody reads what it writes
 }
 
 func (e *probing) execer() func() Execer {
@@ -77,6 +79,7 @@ func (e *probing) ContainerExecAttach(context.Context, string, container.ExecAtt
 	if err := e.fails("attach"); err != nil {
 		return types.HijackedResponse{}, err
 	}
+	time.Sleep(e.hangs)
 	ours, theirs := net.Pipe()
 	e.ended = time.Now().Add(e.takes + e.late)
 	go func() {
@@ -87,6 +90,7 @@ func (e *probing) ContainerExecAttach(context.Context, string, container.ExecAtt
 		select {
 		case <-time.After(e.takes):
 		case <-closed:
+			e.closed = true
 		}
 	}()
 	return types.NewHijackedResponse(ours, ""), nil
@@ -144,6 +148,23 @@ func TestCheck(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An engine that freezes before it begins a check answers when it thaws.
+func TestACheckThatIsNotBegunInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &probing{hangs: time.Minute, takes: time.Hour}
+		got, took := examined(t, Options{Engine: with(&engine{}), Exec: e.execer()}, passing)
+		want := &policy.Examination{CheckErr: "Docker did not run it in time"}
+		if diff := cmp.Diff(want, got); diff != "" || took != 8500*time.Millisecond {
+			t.Errorf("after %v (-want +got):\n%s", took, diff)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !e.closed {
+			t.Error("the connection is still open")
+		}
+	})
 }
 
 // ender is asked to end processes.
