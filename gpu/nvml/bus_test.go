@@ -99,6 +99,52 @@ func TestMissing(t *testing.T) {
 	r.untilReading(t, "back", func(one gpu.Reading) bool { return one.UUID == fakenvml.UUID(1) && one.Trouble == "" })
 }
 
+// A GPU that NVML lists late, as after a reset, goes by its UUID from then on,
+// and by its address no more.
+func TestNamedLater(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.drv.Set("count", 1)
+	onBus(t, r.pci, "0000:3b:00.0", "0x10de", "0x030200", "nvidia")
+	onBus(t, r.pci, "0000:3c:00.0", "0x10de", "0x030200", "nvidia")
+	r.up(t)
+	r.untilReading(t, "by its address", func(one gpu.Reading) bool { return one.UUID == "0000:3c:00.0" && one.Trouble == gpu.TroubleMissing })
+	r.drv.Set("count", 2)
+	r.untilReading(t, "by its UUID", func(one gpu.Reading) bool { return one.UUID == fakenvml.UUID(1) && one.Trouble == "" })
+	_, latest := r.Latest()
+	for what, got := range map[string][]gpu.Reading{"a poll of all": r.poll(t), "the newest": latest} {
+		var names []string
+		for _, one := range got {
+			names = append(names, one.UUID)
+		}
+		if diff := cmp.Diff([]string{fakenvml.UUID(0), fakenvml.UUID(1)}, names); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	if got := r.poll(t, "0000:3c:00.0"); len(got) != 1 || got[0].UUID != "0000:3c:00.0" || got[0].Trouble != "" {
+		t.Errorf("asked for by its address, as before it was listed: %+v", got)
+	}
+}
+
+// The GPU that the child is busy with is one of those that it listed, where two
+// have had the same index.
+func TestStandsAtAListedOne(t *testing.T) {
+	t.Parallel()
+	p := New(Options{Command: []string{"none"}})
+	for i := range 8 {
+		uuid := fmt.Sprintf("GPU-%d", i)
+		p.devices[uuid] = gpu.Device{UUID: uuid}
+	}
+	listed := []gpu.Device{p.devices["GPU-5"]}
+	if got := p.standsAt(&child{place: 1, devices: listed}); got != "GPU-5" {
+		t.Errorf("it stands at %s, want GPU-5, which is listed", got)
+	}
+	p.told = listed
+	if got := p.standsAt(&child{place: 1}); got != "GPU-5" {
+		t.Errorf("before a list it stands at %s, want GPU-5, as listed last", got)
+	}
+}
+
 // A GPU that a human takes from the driver is no fault; one that is on the bus
 // no more, or still the driver's, is.
 func TestUnbound(t *testing.T) {

@@ -202,10 +202,18 @@ func (s *server) byUUID(uuid string) *device {
 	return nil
 }
 
-// find returns the GPU with a UUID; one without a handle when it is unknown.
+// find returns the GPU with a UUID; one without a handle when it is unknown. One
+// that went by its address before it was listed may still be asked for so.
 func (s *server) find(uuid string) *device {
 	if d := s.byUUID(uuid); d != nil {
 		return d
+	}
+	for _, d := range s.list {
+		if d.PCI == uuid {
+			asked := *d
+			asked.UUID = uuid
+			return &asked
+		}
 	}
 	return &device{Device: gpu.Device{UUID: uuid, Index: -1, Minor: -1}}
 }

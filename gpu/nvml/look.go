@@ -66,11 +66,22 @@ func (p *Probe) listed(c *child, m message) {
 	defer p.mu.Unlock()
 	c.driver, c.devices, c.place = *m.Driver, m.Devices, 0
 	for _, d := range m.Devices {
+		if d.UUID != d.PCI {
+			p.forget(d.PCI) // it went by its address until it was listed
+		}
 		p.devices[d.UUID] = d
 	}
 	if !c.isReady() {
 		close(c.ready)
 	}
+}
+
+// forget drops a GPU. p.mu is held.
+func (p *Probe) forget(uuid string) {
+	delete(p.devices, uuid)
+	delete(p.readings, uuid)
+	delete(p.reported, uuid)
+	delete(p.pasts, uuid)
 }
 
 // look reads all GPUs now and then; once, while the driver is let go after it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -265,7 +266,11 @@ func (p *Probe) standsAt(c *child) string {
 	if c.place > 0 {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		for _, d := range p.devices {
+		known := slices.Concat(c.devices, p.told) // the newest list first: two may have had one index
+		for _, uuid := range p.uuids() {
+			known = append(known, p.devices[uuid])
+		}
+		for _, d := range known {
 			if d.Index == c.place-1 {
 				return d.UUID
 			}
