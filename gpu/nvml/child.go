@@ -43,6 +43,7 @@ type child struct {
 	ready  chan struct{} // closed: the driver is up and its devices are known
 	over   chan struct{} // closed: nothing is answered any more, see why
 	gone   chan struct{} // closed: the process has ended, see state
+	left   chan struct{} // closed: it was killed and has not ended
 	why    error
 	state  error
 
@@ -78,7 +79,7 @@ func (p *Probe) launch() (*child, error) {
 	c := &child{
 		in: in, out: out,
 		lines: make(chan message, maxPending), asks: make(chan *ask), kick: make(chan struct{}, 1), dying: make(chan struct{}, 1), rested: make(chan struct{}, 1),
-		ready: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}),
+		ready: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), left: make(chan struct{}),
 	}
 	c.cmd = exec.Command(p.o.Command[0], p.o.Command[1:]...) //nolint:gosec,noctx // our own program; killed by its owner, who must know when it does not die
 	c.cmd.Env = append(os.Environ(), p.o.Env...)
@@ -222,6 +223,7 @@ func (p *Probe) bury(c *child) bool {
 	p.mu.Lock()
 	p.abandoned++
 	p.mu.Unlock()
+	close(c.left)
 	p.o.Log.Error("the GPU probe cannot be ended: it hangs in the NVIDIA driver", "pid", c.cmd.Process.Pid)
 	go func() { // ends with the process, which nobody can hurry
 		<-c.gone

@@ -37,6 +37,25 @@ func TestRelease(t *testing.T) {
 	r.untilState(t, gpu.DriverUp)
 }
 
+// A child that does not die keeps nobody waiting: Release says so by itself.
+func TestReleaseOfAChildThatHangs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	free := filepath.Join(t.TempDir(), "free")
+	r.o.Env = append(r.env("stubborn"), "DEFIB_TEST_FREE="+free)
+	r.o.Grace = 50 * time.Millisecond
+	r.kill = func(*os.Process) error { return nil }
+	begun := r.turned
+	r.start(t)
+	<-begun
+	if err := r.Release(t.Context()); err == nil || !strings.Contains(err.Error(), "it hangs in the NVIDIA driver") {
+		t.Errorf("release says %v", err)
+	}
+	if err := os.WriteFile(free, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A child that does not die is left behind, and after three there are no more
 // until one of them goes.
 func TestAbandoned(t *testing.T) {

@@ -212,9 +212,11 @@ func (p *Probe) attribute(processes []gpu.Process) {
 // letGo is what people read during a GPU reset.
 const letGo = "let go for a GPU reset"
 
+var errHangs = errors.New("the GPU probe does not end: it hangs in the NVIDIA driver, and only a reboot frees the GPUs")
+
 // Release ends the child, so that nothing of ours holds the driver, and starts
-// none until [Probe.Resume]. It returns when the child is gone. The error says
-// that it does not go, or what ctx says.
+// none until [Probe.Resume]. It returns when the child is gone, and with an
+// error when it does not go or ctx ends.
 func (p *Probe) Release(ctx context.Context) error {
 	p.mu.Lock()
 	p.released = true
@@ -230,8 +232,10 @@ func (p *Probe) Release(ctx context.Context) error {
 		c.end()
 		select {
 		case <-c.gone:
+		case <-c.left:
+			return errHangs
 		case <-ctx.Done():
-			return errors.New("the GPU probe does not end: it hangs in the NVIDIA driver, and only a reboot frees the GPUs")
+			return errHangs
 		}
 	}
 	if stuck > 0 {
