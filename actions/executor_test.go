@@ -157,8 +157,8 @@ func TestOutcomes(t *testing.T) {
 		{"secret in an error", policy.VerbStart, answer(errdefs.ErrInternal, "exec: --password=hunter2: not found"), policy.OutcomeFailed, "start web: exec: --password=*** not found", 0},
 		{"SIGKILL without effect", policy.VerbRestart, answer(errdefs.ErrInternal, "Cannot restart container c1: tried to kill container, but did not receive an exit event"), policy.OutcomeStuck, "restart web: Cannot restart container c1: tried to kill container, but did not receive an exit event", logPause},
 		{"zombie", policy.VerbStop, answer(errdefs.ErrInternal, "container c1 PID 7 is zombie and can not be killed. Use the --init option"), policy.OutcomeStuck, "stop web: container c1 PID 7 is zombie and can not be killed. Use the --init option", logPause},
-		{"restart without an answer", policy.VerbRestart, hang, policy.OutcomeStuck, "restart web: no answer from Docker within 40s; " + undecided, 40 * time.Second},
-		{"stop without an answer", policy.VerbStop, hang, policy.OutcomeStuck, "stop web: no answer from Docker within 40s; " + undecided, 40 * time.Second},
+		{"restart without an answer", policy.VerbRestart, hang, policy.OutcomeStuck, "restart web: no answer from Docker within 35s; " + undecided, 35 * time.Second},
+		{"stop without an answer", policy.VerbStop, hang, policy.OutcomeStuck, "stop web: no answer from Docker within 35s; " + undecided, 35 * time.Second},
 		{"start without an answer", policy.VerbStart, hang, policy.OutcomeFailed, "start web: no answer from Docker within 40s; " + undecided, 40 * time.Second},
 		{"connection lost", policy.VerbRestart, func(context.Context) error { return fmt.Errorf("error during connect: Post: %w", io.EOF) }, policy.OutcomeFailed, "restart web: error during connect: Post: EOF; the connection broke before Docker answered: " + undecided, logPause},
 		{"no connection", policy.VerbRestart, func(context.Context) error {
@@ -174,6 +174,50 @@ func TestOutcomes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A restart without an answer is one of a process that does not die only where
+// the engine says that it is still there.
+func TestStuckOnlyByTheEnginesWord(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		inspect func(context.Context, policy.Decision) policy.Event
+		class   policy.Class
+		took    time.Duration
+	}{
+		{"it still runs", seen(nil), policy.OutcomeStuck, 35 * time.Second},
+		{"it has ended", seen(func(o *policy.Observation) { o.Running = false }), policy.OutcomeFailed, 35 * time.Second},
+		{"it was started again", seen(func(o *policy.Observation) { o.StartedAt = judged.Add(time.Minute) }), policy.OutcomeFailed, 35 * time.Second},
+		{"the engine freezes meanwhile", func(ctx context.Context, d policy.Decision) policy.Event {
+			if !atFirst(ctx) {
+				<-ctx.Done()
+				return policy.Event{Kind: policy.KindUnseen}
+			}
+			return seen(nil)(ctx, d)
+		}, policy.OutcomeFailed, 40 * time.Second},
+		{"the engine was frozen at first", func(ctx context.Context, d policy.Decision) policy.Event {
+			if atFirst(ctx) {
+				return policy.Event{Kind: policy.KindUnseen}
+			}
+			return seen(nil)(ctx, d)
+		}, policy.OutcomeFailed, 35 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := &engine{act: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+				out := newExecutor(t, e, tc.inspect).Execute(t.Context(), decision(policy.VerbRestart), noReport)
+				if out.Class != tc.class || out.Took != tc.took {
+					t.Errorf("got %s after %v, want %s after %v", out.Class, out.Took, tc.class, tc.took)
+				}
+			})
+		})
+	}
+}
+
+// atFirst tells the inspect of the evidence from the one when all is over.
+func atFirst(ctx context.Context) bool {
+	end, _ := ctx.Deadline()
+	return time.Until(end) <= evidenceTime
 }
 
 // silent gives an error its class without adding to its text, as the client

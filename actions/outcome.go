@@ -31,7 +31,7 @@ func (x *Executor) classify(d policy.Decision, err error) (policy.Class, string)
 	said := x.said(err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return timedOut(d)
+		return policy.OutcomeFailed, fmt.Sprintf("no answer from Docker within %v; whether it was done, the next inspect tells", d.Within.Round(time.Second))
 	case errors.Is(err, context.Canceled):
 		return policy.OutcomeFailed, "defib ended before Docker answered; whether it was done, the next inspect tells"
 	case unkillable(said):
@@ -49,16 +49,6 @@ func (x *Executor) classify(d policy.Decision, err error) (policy.Class, string)
 // said is an error in the engine's words, as one masked line.
 func (x *Executor) said(err error) string {
 	return x.o.Mask.Line(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
-}
-
-// timedOut: a stop or restart that is not over 30 s after its stop timeout is
-// one whose process does not die.
-func timedOut(d policy.Decision) (policy.Class, string) {
-	text := fmt.Sprintf("no answer from Docker within %v; whether it was done, the next inspect tells", d.Within.Round(time.Second))
-	if d.Verb == policy.VerbStart {
-		return policy.OutcomeFailed, text
-	}
-	return policy.OutcomeStuck, text
 }
 
 // unkillable recognises, by the engine's words, that SIGKILL did not end the

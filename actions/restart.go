@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"time"
@@ -30,17 +31,24 @@ func (x *Executor) act(ctx context.Context, d policy.Decision) policy.Outcome {
 // start looks at what is left of the dead container first: nothing in it
 // changes any more, and a start overwrites it.
 func (x *Executor) start(ctx context.Context, docker Docker, d policy.Decision) policy.Outcome {
-	evidence := x.evidence(ctx, docker, d, 0)
+	evidence, _ := x.evidence(ctx, docker, d, 0)
 	err := docker.ContainerStart(ctx, d.Container, container.StartOptions{})
 	return x.outcome(d, err, evidence)
 }
 
+// askTime is what a stop or restart keeps of its time to ask what came of it.
+const askTime = 5 * time.Second
+
 // halt sends a stop or restart at once and gathers evidence beside it: every
 // millisecond before the call is downtime.
-func (x *Executor) halt(ctx context.Context, docker Docker, d policy.Decision) policy.Outcome {
+func (x *Executor) halt(whole context.Context, docker Docker, d policy.Decision) policy.Outcome {
+	d.Within -= askTime
+	ctx, cancel := context.WithTimeout(whole, d.Within)
+	defer cancel()
 	var evidence *policy.Evidence
+	var answered bool
 	var beside sync.WaitGroup
-	beside.Go(func() { evidence = x.evidence(ctx, docker, d, logPause) })
+	beside.Go(func() { evidence, answered = x.evidence(ctx, docker, d, logPause) })
 	o := container.StopOptions{Timeout: new(stopSeconds(d.StopTimeout))}
 	var err error
 	if d.Verb == policy.VerbRestart {
@@ -49,7 +57,19 @@ func (x *Executor) halt(ctx context.Context, docker Docker, d policy.Decision) p
 		err = docker.ContainerStop(ctx, d.Container, o)
 	}
 	beside.Wait()
-	return x.outcome(d, err, evidence)
+	out := x.outcome(d, err, evidence)
+	if answered && errors.Is(err, context.DeadlineExceeded) && x.outlives(whole, d) {
+		out.Class = policy.OutcomeStuck
+	}
+	return out
+}
+
+// outlives: a process that is there so long after its stop timeout does not die,
+// where the engine answers now and did when it was to be stopped. Else it may be
+// the engine that hangs, and it has only now begun.
+func (x *Executor) outlives(ctx context.Context, d policy.Decision) bool {
+	o := x.o.Inspect(ctx, d).Observation
+	return sameRun(o, d) && o.Running
 }
 
 // stopSeconds is a stop timeout as the API takes it: whole seconds, never
