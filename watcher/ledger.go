@@ -40,12 +40,17 @@ func (l *ledger) note(m message, ds []policy.Decision, c policy.Changes) bool {
 }
 
 // news reports whether an event is worth a record even though it changed
-// nothing. The others come by the hundred on a quiet host.
+// nothing. The others come by the hundred on a quiet host, and while its engine
+// is away.
 func news(m message) bool {
-	if m.ev.Kind == policy.KindOutcome {
+	switch m.ev.Kind {
+	case policy.KindOutcome:
 		return m.by.Verb.Act()
+	case policy.KindObserved, policy.KindUnseen, policy.KindTick, policy.KindSourceDown:
+		return false
+	default:
+		return true
 	}
-	return m.ev.Kind != policy.KindObserved && m.ev.Kind != policy.KindUnseen && m.ev.Kind != policy.KindTick
 }
 
 // commit makes everything noted durable in one append and returns the records

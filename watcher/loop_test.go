@@ -98,7 +98,7 @@ func TestUnchangedObservationsAreNotWritten(t *testing.T) {
 		}
 		r.run(t)
 		for _, ev := range []policy.Event{
-			unhealthy("quiet"), {Kind: policy.KindUnseen, Unit: "quiet"}, unhealthy("web"), unhealthy("db"), {Kind: policy.KindDie, Unit: "quiet"},
+			unhealthy("quiet"), {Kind: policy.KindUnseen, Unit: "quiet"}, {Kind: policy.KindSourceDown}, unhealthy("web"), unhealthy("db"), {Kind: policy.KindDie, Unit: "quiet"},
 		} {
 			r.emit(ev)
 		}
