@@ -24,7 +24,7 @@ const (
 )
 
 // eventLog writes the segments of the event log. Nothing that goes wrong in
-// it is fatal: it drops lines and counts them.
+// it is fatal: it drops lines and says how many.
 type eventLog struct {
 	o   Options
 	dir string
@@ -36,8 +36,7 @@ type eventLog struct {
 	at       time.Time  // of the newest record
 	failed   error      // why the last write failed; nil when it did not
 	day      int64      // of at, since 1970: what is too old goes once a day
-	dropped  uint64
-	untold   uint64 // of those, not yet in a gap line
+	untold   uint64     // lines dropped, not yet in a gap line
 }
 
 type segment struct {
@@ -93,7 +92,6 @@ func (l *eventLog) add(line []byte, err error, at time.Time) {
 		l.flushLocked()
 	}
 	if err != nil || len(l.buf) > 0 && len(l.buf)+len(line) > bufferHard {
-		l.dropped++
 		l.untold++
 		return
 	}
@@ -233,12 +231,6 @@ func (l *eventLog) removeLocked(now time.Time) {
 		total -= s.size
 		l.segments = l.segments[1:]
 	}
-}
-
-func (l *eventLog) droppedLines() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dropped
 }
 
 func (l *eventLog) close() error {

@@ -78,91 +78,21 @@ func readLine(line []byte, fn func(watcher.Record) error) error {
 	return nil
 }
 
-// LastEvents returns the newest n records of the event log in the state
-// directory dir, oldest first. It reads no more than it must.
-func LastEvents(dir string, n int) ([]watcher.Record, error) {
-	var out []watcher.Record
-	segments, err := listSegments(filepath.Join(dir, eventsDir))
-	if err != nil {
-		return nil, fmt.Errorf("read events: %w", err)
-	}
-	for i := len(segments) - 1; i >= 0 && len(out) < n; i-- {
-		found, err := lastOf(segments[i].path, n-len(out))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("read events: %w", err)
-		}
-		out = append(found, out...)
-	}
-	return out, nil
-}
-
-func lastOf(path string, n int) ([]watcher.Record, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	end, err := lastLineEnd(f, info.Size())
-	if err != nil {
-		return nil, err
-	}
-	start, err := lineStart(f, end, n)
-	if err != nil {
-		return nil, err
-	}
-	text := make([]byte, end-start)
-	if _, err := f.ReadAt(text, start); err != nil {
-		return nil, err
-	}
-	var out []watcher.Record
-	for line := range bytes.Lines(text) {
-		if err := readLine(line, func(r watcher.Record) error { out = append(out, r); return nil }); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// lastLineEnd is where the last whole line of a file ends.
+// lastLineEnd is where the last whole line of a file ends; 0 for none.
 func lastLineEnd(f io.ReaderAt, size int64) (int64, error) {
-	at, err := newlineBefore(f, size)
-	return at + 1, err
-}
-
-// lineStart is where the last n of the lines that end at end begin.
-func lineStart(f io.ReaderAt, end int64, n int) (int64, error) {
-	at := end - 1
-	for range n {
-		if at < 0 {
-			break
-		}
-		var err error
-		if at, err = newlineBefore(f, at); err != nil {
-			return 0, err
-		}
-	}
-	return at + 1, nil
-}
-
-// newlineBefore is where the last line end before end is; -1 for none.
-func newlineBefore(f io.ReaderAt, end int64) (int64, error) {
 	buf := make([]byte, block)
-	for end > 0 {
+	for end := size; end > 0; {
 		from := max(end-block, 0)
 		b := buf[:end-from]
 		if _, err := f.ReadAt(b, from); err != nil {
 			return 0, err
 		}
 		if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
-			return from + int64(i), nil
+			return from + int64(i) + 1, nil
 		}
 		end = from
 	}
-	return -1, nil
+	return 0, nil
 }
 
 // timeOf reads the time of a line without reading the rest of it: At is the

@@ -77,7 +77,7 @@ func TestAFullDiskDoesNotDisarmRepairsAtOnce(t *testing.T) {
 	if !errors.Is(again, syscall.ENOSPC) {
 		t.Errorf("again: got %v, want ENOSPC", again)
 	}
-	if j.Dropped() == 0 {
+	if j.log.untold == 0 {
 		t.Error("no line of the event log was dropped")
 	}
 
@@ -85,7 +85,7 @@ func TestAFullDiskDoesNotDisarmRepairsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAppend(t, j, record(5000, policy.Changes{Incidents: []policy.Incident{bulky("INC-LAST")}}))
-	dropped := j.Dropped()
+	dropped := j.log.untold
 	mustClose(t, j)
 	gap := fmt.Sprintf("%d lines could not be written here", dropped)
 	if lines := logged(t, dir, time.Time{}); !strings.HasPrefix(lines[len(lines)-1], gap) {

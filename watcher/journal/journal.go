@@ -152,7 +152,8 @@ func (j *Journal) prune() error {
 // are worth a line there is for the caller to choose. When it fails, none of
 // the batch was taken, so that it can be given again; the error is
 // syscall.ENOSPC to errors.Is when there is no room. That the event log cannot
-// be written is no failure: see [Journal.Dropped].
+// be written is no failure: lines of it are lost, and one of kind [KindGap] says
+// how many once it can be again.
 func (j *Journal) Append(batch []watcher.Record) error {
 	if len(batch) == 0 {
 		return nil
@@ -243,10 +244,6 @@ func (j *Journal) flushAlways() {
 		}
 	}
 }
-
-// Dropped is how many lines the event log has lost since Open because it could
-// not be written. When it can be again, a line of kind [KindGap] says so.
-func (j *Journal) Dropped() uint64 { return j.log.droppedLines() }
 
 // Incidents returns the open incidents and those closed since a time, oldest
 // first.
