@@ -77,7 +77,7 @@ type Options struct {
 	Log      *slog.Logger
 	Now      func() time.Time  // the one clock, shared with sources and executor; nil is Clock()
 	BootID   string            // of the host; goes into the first event
-	Observe  bool              // shown in the View; a config event changes it
+	Observe  bool              // shown in the View; a config event would change it
 	HoldFile string            // while this file exists nothing is done; empty: no such file
 	Alarm    func(text string) // tells people without the journal what it refuses; must not block; may be nil
 	Calm     func()            // it refuses no more; must not block; may be nil

@@ -206,19 +206,15 @@ func (c *child) lastWords() string {
 	return how
 }
 
-// bury kills the child and reports whether it is gone. One that hangs in the
-// kernel cannot be killed; it is left, and counted until it goes.
-func (p *Probe) bury(c *child) bool {
+// bury kills the child. One that hangs in the kernel cannot be killed; it is
+// left, and counted until it goes.
+func (p *Probe) bury(c *child) {
 	if err := p.kill(c.cmd.Process); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.o.Log.Warn("cannot end the GPU probe", "err", err)
 	}
 	closeAll(c.in, c.out)
-	timer := time.NewTimer(p.o.Grace)
-	defer timer.Stop()
-	select {
-	case <-c.gone:
-		return true
-	case <-timer.C:
+	if waitFor(c.gone, p.o.Grace) {
+		return
 	}
 	p.mu.Lock()
 	p.abandoned++
@@ -232,7 +228,6 @@ func (p *Probe) bury(c *child) bool {
 		p.mu.Unlock()
 		p.wake()
 	}()
-	return false
 }
 
 // tail keeps the end of what is written to it.

@@ -178,12 +178,15 @@ func (p *Probe) launchUnlessReleased() (*child, error) {
 	return c, nil
 }
 
-func waitFor(done <-chan struct{}, most time.Duration) {
+// waitFor reports whether done was closed in time.
+func waitFor(done <-chan struct{}, most time.Duration) bool {
 	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-done:
+		return true
 	case <-timer.C:
+		return false
 	}
 }
 

@@ -31,7 +31,7 @@ const (
 	KindDestroy     Kind = "destroy"
 	KindOutcome     Kind = "outcome"      // Unit, Decision, Outcome
 	KindCommand     Kind = "command"      // Command
-	KindConfig      Kind = "config"       // Config: a changed configuration takes effect
+	KindConfig      Kind = "config"       // Config: a changed configuration takes effect; nothing emits it yet
 	KindHoldSet     Kind = "hold_set"     // Hold: a fact found elsewhere (GPU, disk) that blocks acts
 	KindHoldCleared Kind = "hold_cleared" // Hold (its Reason, Scope and Target): that fact has ended
 	KindTick        Kind = "tick"         // the Deadline has come
