@@ -212,6 +212,21 @@ func TestEvents(t *testing.T) {
 	})
 }
 
+// TestEventsAfterTheClockWasSetBack: what was recorded by the clock before is
+// later than all that comes.
+func TestEventsAfterTheClockWasSetBack(t *testing.T) {
+	at := func(at time.Time) watcher.Record {
+		return watcher.Record{Event: policy.Event{At: at, Kind: policy.KindSynced}}
+	}
+	loop := &fakeLoop{view: viewOf(web()), after: []watcher.Committed{{Record: at(noon)}}}
+	c := serve(t, loop, &fakeArchive{records: []watcher.Record{at(noon.Add(8 * time.Hour))}})
+	got := 0
+	err := c.Events(t.Context(), time.Minute, "", true, func(Line) error { got++; return nil })
+	if err != nil || got != 2 {
+		t.Errorf("got %d events, %v; want what was and what comes", got, err)
+	}
+}
+
 func TestClientErrors(t *testing.T) {
 	c := NewClient("/nonexistent/s")
 	_, err := c.Status(t.Context(), false)

@@ -44,6 +44,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		s.o.Log.Warn("event stream ended", "err", err)
 		return
 	}
+	if out.last.After(s.o.Now()) { // by a clock that was set back since: nothing of it comes again
+		out.last = time.Time{}
+	}
 	if feed != nil {
 		out.live(feed)
 	}
