@@ -90,7 +90,9 @@ func (c *channel) join(now time.Time, waiting []*record) {
 	s.Joined = stampOf(now)
 	for _, r := range waiting {
 		r.Storm, r.kind, r.Since = s.Root, "", 0
-		s.Members = append(s.Members, r.Root)
+		if !slices.Contains(s.Members, r.Root) { // it may be back: what it was in the storm for is over
+			s.Members = append(s.Members, r.Root)
+		}
 		c.unsaved[r.Root] = true
 	}
 	c.unsaved[s.Root] = true

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
@@ -131,6 +133,30 @@ func TestWhatFollowsAStormSpeaksForItself(t *testing.T) {
 		d.commit(x)
 		d.wait(time.Hour)
 		d.sent(c, "6m0s post INC-X warn")
+	})
+}
+
+// What ends and fails again while its storm still grows is one of it, once.
+func TestAStormListsEachOnce(t *testing.T) {
+	in(t, func(t *testing.T) {
+		c := to("c", Threaded, policy.LevelWarn)
+		d := newDesk(t, c).open()
+		defer d.kill()
+		all := many(8, policy.LevelWarn)
+		d.commit(all...)
+		d.wait(20 * time.Second)
+		d.commit(over(all[6]))
+		d.wait(5 * time.Second)
+		x := trouble("INC-X", policy.LevelWarn)
+		x.Root, x.Times = "INC-006", 2
+		d.commit(x)
+		d.wait(20 * time.Second)
+		msgs := sinkOf(c).msgs
+		got := slices.Sorted(slices.Values(msgs[len(msgs)-1].Story.Incident.Children))
+		want := []string{"INC-000", "INC-001", "INC-002", "INC-003", "INC-004", "INC-005", "INC-007", "INC-X"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
 	})
 }
 
