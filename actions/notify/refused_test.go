@@ -50,6 +50,43 @@ func TestARefusedPageIsTriedAgain(t *testing.T) {
 	})
 }
 
+// What happens elsewhere is no reason to try a storm's message again that was
+// refused; what happens in it is.
+func TestARefusedStormIsTriedAgainWhenItChanges(t *testing.T) {
+	in(t, func(t *testing.T) {
+		c := to("c", Append, policy.LevelWarn)
+		d := newDesk(t, c).open()
+		defer d.kill()
+		s := sinkOf(c)
+		s.failing(func(m Message) error {
+			if m.Story.Incident.Rule == RuleStorm {
+				return failWith(ReasonClient, 0)(m)
+			}
+			return nil
+		})
+		all := many(8, policy.LevelPage)
+		d.commit(all...)
+		d.wait(time.Minute)
+		before := s.calls
+		x := trouble("INC-X", policy.LevelInfo)
+		for range 60 {
+			x = grow(x, "restart")
+			d.commit(x)
+			d.wait(5 * time.Second)
+		}
+		if n := s.calls - before; n != 0 {
+			t.Errorf("%d attempts though nothing happened in the storm", n)
+		}
+		d.commit(grow(all[6], "restart"))
+		d.wait(time.Minute)
+		d.commit(over(all[7]))
+		d.wait(time.Minute)
+		if n := s.calls - before; n != 2 {
+			t.Errorf("%d attempts though two things happened in the storm", n)
+		}
+	})
+}
+
 // What was refused and is taken later is told of as if nothing had been.
 func TestWhatWasRefusedGoesOn(t *testing.T) {
 	in(t, func(t *testing.T) {

@@ -102,7 +102,9 @@ func (c *channel) join(now time.Time, waiting []*record) {
 // planStorm works out what a storm needs, and returns it as an incident.
 func (c *channel) planStorm(s *record) policy.Incident {
 	in, began := c.stormIncident(s)
-	s.Rev = 0 // it is a sum, which falls when an incident of it is followed by a new one
+	if in.Rev < s.Rev { // it is a sum, which falls when an incident of it is followed by a new one
+		s.Rev = 0
+	}
 	s.follow(&in)
 	s.Paged = s.Paged && !slices.ContainsFunc(s.Members, func(root string) bool { return unpaged(c.recs[root], s) })
 	c.plan(s, &in)
