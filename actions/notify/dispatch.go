@@ -116,6 +116,8 @@ func (c *channel) deliver(ctx context.Context, root string) {
 	case err == nil:
 		c.took(j, ref)
 		c.works(c.n.o.Now())
+	case errors.Is(err, ErrNothing) && j.kind == KindPost:
+		c.leftUnsaid(j, ref)
 	case errors.Is(err, ErrNothing):
 		c.took(j, ref)
 	case ctx.Err() == nil:
@@ -292,6 +294,15 @@ func (c *channel) took(j job, ref Receipt) {
 	}
 	c.unsaved[r.Root] = true
 	r.Since = 0
+	c.plan(r, &j.in)
+}
+
+// leftUnsaid: there is nothing to say of an incident yet, so nobody knows of it.
+func (c *channel) leftUnsaid(j job, ref Receipt) {
+	r := j.rec
+	r.accepted()
+	r.Ref, r.Told, r.Since = ref, j.in.Rev, 0
+	c.unsaved[r.Root] = true
 	c.plan(r, &j.in)
 }
 

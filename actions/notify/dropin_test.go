@@ -120,13 +120,7 @@ func TestDropInPages(t *testing.T) {
 func TestDropInIsTold(t *testing.T) {
 	in(t, func(t *testing.T) {
 		f := &fakeService{}
-		sink, err := NewAutohealWebhook(DropInOptions{URL: "https://hooks.example.org/x", HTTP: f.client()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := newDesk(t)
-		d.o.Channels = []Channel{{Name: "autoheal", Sink: sink, MinLevel: policy.LevelInfo}}
-		d.open()
+		d := dropInDesk(t, f).open()
 		defer d.kill()
 		parent := trouble("INC-P", policy.LevelWarn)
 		parent.Unit = ""
@@ -162,6 +156,91 @@ func TestDropInIsTold(t *testing.T) {
 			t.Errorf("%d sentences of 12 repairs in an hour", n)
 		}
 	})
+}
+
+// Each sentence is one more message in a chat, so silences and quiet hours keep
+// it back. Of a repair within a silence nothing is said, unless it was before.
+func TestDropInIsKeptBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		failed, ends  bool // a repair failed before, and it is over while it is kept back
+		quiet         bool // by the quiet hours
+		before, after []string
+	}{
+		"over in a silence":          {ends: true},
+		"open after a silence":       {after: []string{healed}},
+		"told of before a silence":   {failed: true, ends: true, before: []string{failed}, after: []string{healed}},
+		"over in quiet hours":        {quiet: true, ends: true, after: []string{healed}},
+		"told of before quiet hours": {quiet: true, failed: true, before: []string{failed}, after: []string{healed}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				f := &fakeService{}
+				d := dropInDesk(t, f)
+				if c.quiet {
+					d.o.Quiet = Quiet{From: 1, To: 60, Zone: time.UTC}
+				}
+				d.open()
+				defer d.kill()
+				x := trouble("INC-1", policy.LevelInfo)
+				if x.Name = "web"; c.failed {
+					x = grow(grow(x, "restart: its health check fails (attempt 1)"), "no such device")
+					x.Steps[2].Rule = "restart_failed"
+				}
+				d.commit(x)
+				d.wait(2 * time.Minute)
+				f.wantSaid(t, "before", c.before...)
+				if !c.quiet {
+					_, _ = d.n.AddSilence(Silence{Unit: "*", By: "li", Why: "known", Until: time.Now().Add(time.Hour)})
+				}
+				d.wait(time.Second)
+				x = grow(x, "restart: its health check fails (attempt 2)")
+				d.commit(x)
+				d.wait(time.Minute)
+				x = grow(x, "it is up again")
+				x.Steps[len(x.Steps)-1].Rule = "ready"
+				if c.ends {
+					x = over(x)
+				}
+				d.commit(x)
+				d.wait(30 * time.Minute)
+				f.wantSaid(t, "meanwhile")
+				d.wait(time.Hour)
+				f.wantSaid(t, "after", c.after...)
+			})
+		})
+	}
+}
+
+func dropInDesk(t *testing.T, f *fakeService) *desk {
+	sink, err := NewAutohealWebhook(DropInOptions{URL: "https://hooks.example.org/x", HTTP: f.client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDesk(t)
+	d.o.Channels = []Channel{{Name: "autoheal", Sink: sink, MinLevel: policy.LevelInfo}}
+	d.o.Story = func(in policy.Incident) Story {
+		return Story{Host: "h", Incident: in, Unit: &policy.Status{Container: "0123456789abcdef"}}
+	}
+	return d
+}
+
+// wantSaid checks the sentences that a drop-in posted since the last check.
+func (f *fakeService) wantSaid(t *testing.T, when string, want ...string) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var got []string
+	for _, r := range f.got {
+		var body map[string]string
+		if err := json.Unmarshal([]byte(r.Body), &body); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, body["content"])
+	}
+	f.got = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", when, diff)
+	}
 }
 
 func TestDropInForms(t *testing.T) {

@@ -104,7 +104,7 @@ func (o outlook) wanted() plan {
 func (o outlook) first() plan {
 	r := o.rec
 	switch {
-	case !o.concerns():
+	case !o.concerns(), r.Told == o.in.Rev: // there was nothing to say of it
 		return plan{}
 	case r.Closed != 0 && o.class == Alert && (r.attempts > 0 || o.silenced.IsZero() && !o.stale()):
 		// It may have been raised all the same: the answer was lost, or defib
@@ -217,16 +217,21 @@ func (o outlook) lapsed() plan {
 	return plan{kind: KindRemind, due: max(r.PagedAt.add(stormEvery), r.sparedTo).time()}
 }
 
+// feed follows what is told in all its revisions. Those of a drop-in are
+// sentences in a chat.
 func (o outlook) feed() plan {
 	r := o.rec
-	due := r.SentAt.add(paceEvery).time()
-	switch {
-	case r.Told == o.in.Rev:
+	if r.Told == o.in.Rev {
 		return plan{}
-	case r.Closed != 0:
-		return plan{kind: KindResolve, due: due}
 	}
-	return plan{kind: KindEdit, due: due}
+	p := plan{kind: KindEdit, due: r.SentAt.add(paceEvery).time()}
+	if r.Closed != 0 {
+		p.kind = KindResolve
+	}
+	if o.class == DropIn {
+		return o.hush(p)
+	}
+	return p
 }
 
 // escalate calls somebody, unless they have been called. A storm calls again

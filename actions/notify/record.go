@@ -249,7 +249,7 @@ func (r *record) stepsTold(in *policy.Incident) {
 // sent notes that a message has been taken.
 func (r *record) sent(k Kind, in *policy.Incident, ref Receipt, now time.Time) {
 	at := stampOf(now)
-	r.notBefore, r.attempts, r.lastErr, r.Dropped, r.Refused = 0, 0, "", 0, 0
+	r.accepted()
 	if ref != nil {
 		r.Ref = ref
 	}
@@ -271,6 +271,11 @@ func (r *record) sent(k Kind, in *policy.Incident, ref Receipt, now time.Time) {
 	default:
 		r.rootSent(k, in, at)
 	}
+}
+
+// accepted: nothing is in the way of the next message.
+func (r *record) accepted() {
+	r.notBefore, r.attempts, r.lastErr, r.Dropped, r.Refused = 0, 0, "", 0, 0
 }
 
 func (r *record) paged(at stamp) { r.Paged, r.PagedAt = true, at }
@@ -299,6 +304,6 @@ func (r *record) lost() bool {
 	if r.Gone && (r.Paged || !r.urgent()) {
 		return false
 	}
-	r.Gone, r.Ref, r.Posted, r.Here = true, nil, 0, false
+	r.Gone, r.Ref, r.Posted, r.Here, r.Told = true, nil, 0, false, 0
 	return true
 }
