@@ -80,3 +80,85 @@ func TestManyThatBeginAnewAreNoFlood(t *testing.T) {
 		}
 	})
 }
+
+// An end that could not be told when its container fails again is told with the
+// end of what followed, whatever the level of that.
+func TestTheEndOfAChainIsTold(t *testing.T) {
+	for class, want := range map[Class][]string{
+		Alert:    {"0s post INC-1 page !", "10m0s resolve INC-2 warn over re:1"},
+		Append:   {"0s post INC-1 page !", "10m0s resolve INC-2 warn over re:1"},
+		Threaded: {"0s post INC-1 page !", "6m6s edit INC-2 warn re:1", "6m6s step INC-2 warn re:1 exited", "10m0s resolve INC-2 warn over re:1", "10m0s step INC-2 warn over re:1 recovered"},
+	} {
+		t.Run(string(class), func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				ch := to("c", class, policy.LevelPage)
+				d := newDesk(t, ch).open()
+				defer d.kill()
+				x := trouble("INC-1", policy.LevelPage)
+				d.commit(x)
+				d.wait(time.Minute)
+				sinkOf(ch).failing(failWith(ReasonNetwork, 0))
+				d.commit(over(x))
+				d.wait(time.Minute)
+				y := trouble("INC-2", policy.LevelWarn)
+				y.Root, y.Times = x.ID, 2
+				d.commit(y)
+				d.wait(3 * time.Minute)
+				sinkOf(ch).failing(nil)
+				d.wait(5 * time.Minute)
+				d.commit(over(y))
+				d.wait(24 * time.Hour)
+				d.sent(ch, want...)
+			})
+		})
+	}
+}
+
+// … or it needs somebody, who is called: what the service has is of before.
+func TestWhatFollowsAnEndThatWasNotToldCalls(t *testing.T) {
+	for _, class := range []Class{Alert, Append} {
+		t.Run(string(class), func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				ch := to("c", class, policy.LevelPage)
+				d := newDesk(t, ch).open()
+				defer d.kill()
+				x := trouble("INC-1", policy.LevelPage)
+				d.commit(x)
+				sinkOf(ch).failing(failWith(ReasonNetwork, 0))
+				d.commit(over(x))
+				d.wait(time.Minute)
+				y := trouble("INC-2", policy.LevelPage)
+				y.Root, y.Times = x.ID, 2
+				d.commit(y)
+				sinkOf(ch).failing(nil)
+				d.wait(time.Hour)
+				if got := sinkOf(ch).take(); len(got) != 2 || !strings.HasSuffix(got[1], "escalate INC-2 page re:1 !") {
+					t.Errorf("sent %q", got)
+				}
+			})
+		})
+	}
+}
+
+// What ends in the quiet hours is told after them, though it flapped meanwhile.
+func TestTheEndOfAChainIsToldAfterQuietHours(t *testing.T) {
+	in(t, func(t *testing.T) { // from midnight, UTC
+		ch := to("c", Append, policy.LevelWarn)
+		d := newDesk(t, ch)
+		d.o.Quiet = Quiet{From: 30, To: 7 * 60, Zone: time.UTC}
+		d.open()
+		defer d.kill()
+		x := trouble("INC-1", policy.LevelWarn)
+		d.commit(x)
+		d.wait(40 * time.Minute)
+		d.commit(over(x))
+		d.wait(5 * time.Minute)
+		y := trouble("INC-2", policy.LevelInfo)
+		y.Root, y.Times = x.ID, 2
+		d.commit(y)
+		d.wait(3 * time.Minute)
+		d.commit(over(y))
+		d.wait(24 * time.Hour)
+		d.sent(ch, "0s post INC-1 warn", "7h0m0s resolve INC-2 info over re:1")
+	})
+}

@@ -305,7 +305,7 @@ func (c *channel) follow(in *policy.Incident) {
 	}
 	open, ack := r.Closed == 0, r.AckUntil
 	r.Paged = r.Paged && (!r.alarm() || in.Rev == r.Rev) // each of its texts calls
-	r.follow(in)
+	r.follow(in, c.class == Append || c.class == Alert)
 	if p := c.recs[r.Parent]; p != nil && r.AckUntil != ack {
 		p.Answered = p.Answered || p.Child && r.AckUntil != 0
 		c.dirty[p.ID] = false

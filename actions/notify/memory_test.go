@@ -127,7 +127,7 @@ func threadsOf(tb testing.TB, dir string, count int, all endless) {
 	for i, in := range ids(count) {
 		r := &record{Root: in.ID, Ref: Receipt{slackChannel: "C0123456789", slackFor: "C0123456789", slackTS: fmt.Sprintf("1774000000.%06d", i)}}
 		now, _, _ := all.Incident(in.ID)
-		r.follow(&now)
+		r.follow(&now, false)
 		r.sent(KindPost, &now, nil, time.Now())
 		r.Seen, r.Evidence = 1, true // it looked otherwise: an edit is due, and nothing else
 		rows = append(rows, rowOf(r))

@@ -102,8 +102,10 @@ type told struct {
 func rootOf(in *policy.Incident) string { return cmp.Or(in.Root, in.ID) }
 
 // follow takes up what is known of an incident now. An incident that continues
-// another starts anew, under the old root message.
-func (r *record) follow(in *policy.Incident) {
+// another starts anew, under the old root message. Where what was sent stays, as
+// told, the end of the old one is still owed: that of the new one is the end of
+// both.
+func (r *record) follow(in *policy.Incident, stays bool) {
 	opened, times := stampOf(in.Opened), max(in.Times, 1)
 	switch {
 	case r.ID == in.ID && r.Opened == opened:
@@ -115,8 +117,11 @@ func (r *record) follow(in *policy.Incident) {
 		if r.ID != "" && rootOf(in) == in.ID {
 			*r = record{Root: r.Root} // IDs are given anew when the journal begins anew: this is another one
 		}
-		reopened := r.Posted != 0 && (r.Resolved != 0 || r.Reopened)
-		r.ID, r.Opened, r.told, r.Storm, r.Child, r.Rev = in.ID, opened, told{Reopened: reopened}, "", false, 0
+		anew := told{Reopened: r.Posted != 0 && (r.Resolved != 0 || r.Reopened)}
+		if stays && r.Here && r.Resolved == 0 {
+			anew.Here, anew.PagedAt = true, r.PagedAt
+		}
+		r.ID, r.Opened, r.told, r.Storm, r.Child, r.Rev = in.ID, opened, anew, "", false, 0
 	}
 	switch {
 	case in.Rev < r.Rev:

@@ -105,7 +105,7 @@ func (c *channel) planStorm(s *record) policy.Incident {
 	if in.Rev < s.Rev { // it is a sum, which falls when an incident of it is followed by a new one
 		s.Rev = 0
 	}
-	s.follow(&in)
+	s.follow(&in, true)
 	s.Paged = s.Paged && !slices.ContainsFunc(s.Members, func(root string) bool { return unpaged(c.recs[root], s) })
 	c.plan(s, &in)
 	in.Opened = began.time() // for people: what is told of it goes by the time of its record
