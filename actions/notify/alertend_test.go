@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -43,6 +44,43 @@ func TestQuietHoursDoNotEndAnAlert(t *testing.T) {
 		d.commit(over(x))
 		d.sent(am, "0s post INC-1 warn", "1m0s post INC-1 warn re:1", "2m0s post INC-1 warn re:2", "2m30s resolve INC-1 warn over re:3")
 	})
+}
+
+// What goes on is not called over because Alertmanager was away for less than an
+// alert lasts: it is sent again in time.
+func TestAnAlertOutlivesAnOutage(t *testing.T) {
+	for _, c := range []struct {
+		reason Reason
+		away   time.Duration
+	}{
+		{ReasonServer, 130 * time.Second},
+		{ReasonServer, 170 * time.Second},
+		{ReasonNetwork, 200 * time.Second},
+		{ReasonNetwork, 220 * time.Second},
+		{ReasonAuth, 10 * time.Second},
+		{ReasonAuth, 170 * time.Second},
+		{ReasonClient, 50 * time.Second},
+	} {
+		t.Run(fmt.Sprint(c.reason, " ", c.away), func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				am := Channel{Name: "am", Sink: refreshing{&fakeSink{class: Alert}}, MinLevel: policy.LevelWarn}
+				d := newDesk(t, am).open()
+				defer d.kill()
+				d.commit(trouble("INC-1", policy.LevelWarn), trouble("INC-2", policy.LevelPage))
+				d.wait(5*time.Minute + time.Second) // they have just been sent
+				sinkOf(am).take()
+				sinkOf(am).failing(failWith(c.reason, 0))
+				d.wait(59*time.Second + c.away)
+				sinkOf(am).failing(nil)
+				d.wait(alertHold - c.away - time.Minute)
+				for _, id := range []string{"INC-1", "INC-2"} {
+					if !says(am, id) {
+						t.Errorf("%s was not sent again: it ends by itself", id)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestTheEndOfAnAlertIsNotForgotten(t *testing.T) {

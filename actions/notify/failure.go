@@ -31,7 +31,7 @@ func (c *channel) refused(j job, err error) {
 	switch reason {
 	case ReasonAuth: // mostly not the message's fault, so it stays
 		r.attempts++
-		r.denied, r.notBefore = c.sent+1, stampOf(now.Add(parkRetry))
+		r.denied, r.notBefore = c.sent+1, stampOf(now.Add(c.parkRetry()))
 		c.park(now)
 		return
 	case ReasonClient:
@@ -49,10 +49,10 @@ func (c *channel) refused(j job, err error) {
 		if e.Reason != ReasonRateLimited {
 			r.attempts++
 		}
-		r.notBefore = stampOf(now.Add(e.wait(r.attempts, r.Root)))
-		c.pause = now.Add(e.wait(c.failures, c.Name))
+		r.notBefore = stampOf(now.Add(e.wait(r.attempts, c.backoffMost(), r.Root)))
+		c.pause = now.Add(e.wait(c.failures, c.backoffMost(), c.Name))
 		if !c.parked.IsZero() {
-			c.pause = now.Add(parkRetry)
+			c.pause = now.Add(c.parkRetry())
 		}
 		c.fallSilent(now)
 		if r.stuck(now) {
@@ -79,7 +79,7 @@ func (c *channel) failing(e *Error, now time.Time) {
 // park waits for a token that is taken, or a configuration that makes sense to
 // the service. What needs somebody goes to every other channel.
 func (c *channel) park(now time.Time) {
-	c.pause, c.parkedWhy = now.Add(parkRetry), c.lastErr
+	c.pause, c.parkedWhy = now.Add(c.parkRetry()), c.lastErr
 	if !c.parked.IsZero() {
 		return
 	}
@@ -112,6 +112,10 @@ func (c *channel) fallSilent(now time.Time) {
 func (c *channel) giveUp(j job) {
 	r, first := j.rec, j.rec.Refused == 0
 	thread := j.kind == KindResolve && c.class == Threaded // its last line is told all the same
+	if j.kind == KindPost && r.Here { // an alert, which is soon sent again
+		r.SentAt = stampOf(c.n.o.Now())
+		return
+	}
 	switch j.kind {
 	case KindPost, KindEscalate, KindResolve:
 		if !thread {
@@ -145,7 +149,7 @@ func (c *channel) sayRefused(j job) {
 func (c *channel) refuse(r *record) {
 	now, wait := c.n.o.Now(), refusedRetry
 	if !c.parked.IsZero() {
-		wait = parkRetry
+		wait = c.parkRetry()
 	}
 	if r.Refused == 0 {
 		r.Refused = stampOf(now)
@@ -175,14 +179,32 @@ func asError(err error) *Error {
 	return &Error{Reason: ReasonNetwork, Err: fmt.Errorf("the service could not be reached (%T)", err)}
 }
 
+// parkRetry is how long to wait for a token that is taken. An alert that is not
+// sent again in time ends, though what it tells of goes on.
+func (c *channel) parkRetry() time.Duration {
+	if c.refresh > 0 {
+		return min(parkRetry, c.refresh)
+	}
+	return parkRetry
+}
+
+// backoffMost is how long to wait at most for a service that is away. Alerts
+// last little longer than that when it comes back.
+func (c *channel) backoffMost() time.Duration {
+	if c.refresh > 0 {
+		return min(backoffMost, c.refresh/4)
+	}
+	return backoffMost
+}
+
 // wait is how long to wait after so many failures: what the service asks for,
-// or 1 s doubling to 5 min, and up to a quarter more so that not all retry at
-// once.
-func (e *Error) wait(attempts int, key string) time.Duration {
+// or 1 s doubling to the most, and up to a quarter more so that not all retry
+// at once.
+func (e *Error) wait(attempts int, most time.Duration, key string) time.Duration {
 	if e.RetryAfter > 0 {
 		return min(e.RetryAfter, retryMost)
 	}
-	d := min(backoffFirst<<min(max(attempts-1, 0), 10), backoffMost)
+	d := min(backoffFirst<<min(max(attempts-1, 0), 10), most)
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s %d", key, attempts)
 	return d + d/4*time.Duration(h.Sum32()%256)/256
