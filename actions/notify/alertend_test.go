@@ -9,26 +9,35 @@ import (
 )
 
 // An alert that is not sent again ends by itself, and one whose end is not
-// told stays open for ever.
+// told stays open for ever. What gets worse calls when the silence ends.
 func TestASilenceNeitherEndsAnAlertNorKeepsItOpen(t *testing.T) {
-	in(t, func(t *testing.T) {
-		am := Channel{Name: "am", Sink: refreshing{&fakeSink{class: Alert}}, MinLevel: policy.LevelWarn}
-		d := newDesk(t, am).open()
-		defer d.kill()
-		x := trouble("INC-1", policy.LevelWarn)
-		d.commit(x)
-		if _, err := d.n.AddSilence(Silence{Unit: "*", By: "li", Why: "move", Until: time.Now().Add(90 * 24 * time.Hour)}); err != nil {
-			t.Fatal(err)
-		}
-		d.wait(90 * time.Second)
-		d.sent(am, "0s post INC-1 warn", "1m0s post INC-1 warn re:1")
-		x = page(x)
-		d.commit(x)
-		d.wait(time.Hour)
-		d.sent(am) // sent again it would call somebody
-		d.commit(over(x))
-		d.sent(am, "1h1m30s resolve INC-1 page over re:2")
-	})
+	for name, ends := range map[string]bool{"over in it": true, "open after it": false} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				am := Channel{Name: "am", Sink: refreshing{&fakeSink{class: Alert}}, MinLevel: policy.LevelWarn}
+				d := newDesk(t, am).open()
+				defer d.kill()
+				x := trouble("INC-1", policy.LevelWarn)
+				d.commit(x)
+				if _, err := d.n.AddSilence(Silence{Unit: "*", By: "li", Why: "move", Until: time.Now().Add(5*time.Minute + 45*time.Second)}); err != nil {
+					t.Fatal(err)
+				}
+				d.wait(90 * time.Second)
+				x = page(x)
+				d.commit(x)
+				d.wait(4 * time.Minute)
+				d.sent(am, "0s post INC-1 warn", "1m0s post INC-1 warn re:1", "2m0s post INC-1 page re:2", "3m0s post INC-1 page re:3", "4m0s post INC-1 page re:4", "5m0s post INC-1 page re:5")
+				if ends {
+					d.commit(over(x))
+					d.sent(am, "5m30s resolve INC-1 page over re:6")
+				}
+				d.wait(45 * time.Second)
+				if !ends {
+					d.sent(am, "5m45s escalate INC-1 page re:6 !")
+				}
+			})
+		})
+	}
 }
 
 func TestQuietHoursDoNotEndAnAlert(t *testing.T) {

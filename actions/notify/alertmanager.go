@@ -163,8 +163,9 @@ func receiptLabels(ref Receipt) map[string]string {
 }
 
 // alertLabels are the identity of an alert. Over the life of one incident only
-// the severity changes: its rule does with every attempt, and its host has
-// another name before the engine has said its own.
+// the severity changes, and not before somebody is to be called: its rule does
+// with every attempt, and its host has another name before the engine has said
+// its own.
 func alertLabels(m Message) map[string]string {
 	in, name := m.Story.Incident, "DefibIncident"
 	switch m.Kind {
@@ -185,13 +186,18 @@ func alertLabels(m Message) map[string]string {
 			labels[label] = value
 		}
 	}
-	if id, known := m.Ref[alertOf]; m.Ref == nil || known && id != in.ID {
+	id, known := m.Ref[alertOf]
+	was := receiptLabels(m.Ref)
+	switch {
+	case m.Ref == nil:
+		return labels
+	case in.Level == policy.LevelPage && !m.Text.Urgent && m.Kind != KindResolve: // which ends what may have been raised
+		return was
+	case known && id != in.ID:
 		return labels
 	}
-	level := labels["severity"]
-	labels = receiptLabels(m.Ref)
-	labels["severity"] = level
-	return labels
+	was["severity"] = labels["severity"]
+	return was
 }
 
 // severity gives the level the word that most routing trees ask for.

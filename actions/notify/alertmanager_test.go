@@ -93,6 +93,31 @@ func TestAlertmanagerRelabels(t *testing.T) {
 	}
 }
 
+// A page that is to call nobody yet keeps the severity that was told: another one
+// calls somebody.
+func TestAlertmanagerKeepsTheSeverityUntilItCalls(t *testing.T) {
+	f := &fakeService{}
+	a := alertSink(t, f, "http://am:9093")
+	m := gaveUp()
+	m.Story.Incident.Level, m.Text.Urgent = policy.LevelWarn, false
+	m.Ref = send(t, a, m)
+	m.Story.Incident.Level = policy.LevelPage
+	for _, kind := range []Kind{KindPost, KindAck} {
+		m.Kind = kind
+		m.Ref = send(t, a, m)
+		if got := sentAlerts(t, f.last(t).Body); len(got) != 1 || got[0].Labels["severity"] != "warning" {
+			t.Errorf("%s: %+v", kind, got)
+		}
+	}
+	m.Kind, m.Story.Incident.ID = KindPost, "INC-NEXT"
+	m.Ref = send(t, a, m)
+	m.Kind, m.Text.Urgent = KindEscalate, true
+	send(t, a, m)
+	if got := sentAlerts(t, f.last(t).Body); len(got) != 2 || got[0].Labels["severity"] != "warning" || got[1].Labels["severity"] != "critical" {
+		t.Errorf("the call: %+v", got)
+	}
+}
+
 // One incident is one alert, however often its rule changes and whatever the
 // host is called; a storm is, however many join it. The next of a chain is
 // another one.

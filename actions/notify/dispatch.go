@@ -127,6 +127,9 @@ func (c *channel) deliver(ctx context.Context, root string) {
 	c.save()
 }
 
+// resent: an alert that is sent again, lest it ends by itself.
+func (j job) resent() bool { return j.kind == KindPost && j.rec.Here }
+
 // calls: somebody is to come because of it. An alert that is only sent again
 // calls nobody.
 func (j job) calls() bool {
@@ -222,6 +225,8 @@ func (c *channel) message(j job) Message {
 	}
 	m.Ref, m.Since = j.rec.Ref, j.since
 	switch {
+	case j.resent() && !j.rec.Paged: // it keeps its severity until the call is due
+		m.Text.Urgent = false
 	case j.kind == KindPost, j.kind == KindEscalate, j.kind == KindRemind, c.class == Feed:
 		m.Text.Urgent = j.rec.urgent()
 	default:
@@ -282,8 +287,10 @@ func (c *channel) took(j job, ref Receipt) {
 	if j.kind == KindAgain || j.kind == KindPost && !r.Here && len(r.Members) == 0 && !r.alarm() {
 		c.roots = append(c.roots, now)
 	}
+	resent := j.resent()
 	r.sent(j.kind, &j.in, ref, now)
 	switch {
+	case resent:
 	case j.calm:
 		r.Paged, r.PagedAt = false, 0
 	case j.kind == KindPost, j.kind == KindEscalate:

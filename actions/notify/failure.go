@@ -112,8 +112,8 @@ func (c *channel) fallSilent(now time.Time) {
 func (c *channel) giveUp(j job) {
 	r, first := j.rec, j.rec.Refused == 0
 	thread := j.kind == KindResolve && c.class == Threaded // its last line is told all the same
-	if j.kind == KindPost && r.Here { // an alert, which is soon sent again
-		r.SentAt = stampOf(c.n.o.Now())
+	if j.resent() {
+		r.SentAt = stampOf(c.n.o.Now()) // and so it will be again
 		return
 	}
 	switch j.kind {

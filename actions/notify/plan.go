@@ -199,12 +199,7 @@ func (o outlook) alert() plan {
 	if o.refresh > 0 {
 		again = plan{kind: KindPost, due: last.Add(o.refresh)}
 	}
-	call := o.soonest(o.escalate(), o.lapsed())
-	page := o.hush(call)
-	if page.due.After(call.due) {
-		return page // to send it again would call somebody
-	}
-	return o.soonest(page, again)
+	return o.soonest(o.hush(o.soonest(o.escalate(), o.lapsed())), again)
 }
 
 // lapsed calls again for what somebody had taken and did not end in time: the

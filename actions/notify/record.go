@@ -292,9 +292,9 @@ func (r *record) rootSent(k Kind, in *policy.Incident, at stamp) {
 		if !r.Here {
 			r.Posted = at
 			r.stepsTold(in)
-		}
-		if r.urgent() && (!r.Here || !r.Paged || r.PagedAt == 0) { // a new root calls, too
-			r.paged(at)
+			if r.urgent() { // a new root calls, too
+				r.paged(at)
+			}
 		}
 	}
 	r.Here, r.Told, r.Seen, r.SentAt = true, in.Rev, seen(in, r.Child), at

@@ -200,7 +200,7 @@ func TestNobodyIsCalledAnewForWhatWorksAgain(t *testing.T) {
 		before := stories.Load()
 		d.wait(30 * time.Minute)
 		d.sent(pd, "0s post INC-1 page !", "0s ack INC-1 page re:1")
-		if n := stories.Load() - before; n > 4*30+10 {
+		if n := stories.Load() - before; n > 5*30+10 {
 			t.Errorf("it was looked at %d times in 30 min", n)
 		}
 		if n := len(sinkOf(am).msgs); n < 2*90 {
