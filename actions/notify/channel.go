@@ -334,6 +334,9 @@ func (c *channel) plan(r *record, in *policy.Incident) {
 	if o.cover == coverParent && !o.silenced.IsZero() && !r.Off && r.urgent() && !r.Here && !r.Paged {
 		p = plan{kind: KindEscalate, due: o.silenced} // by its parent, if it still is so then
 	}
+	if later := c.unsilenced(r); later.kind != "" {
+		p = o.soonest(p, later)
+	}
 	if p.drop {
 		c.drop(r, in)
 	}

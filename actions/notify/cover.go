@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -144,12 +145,40 @@ func (c *channel) takenChild(r *record) *record {
 	return first
 }
 
-// childrenTaken is until when r need not call for its children; zero: it must.
+// childrenTaken is until when r need not call for its children or members: each
+// is taken, or silenced. Zero: it must.
 func (c *channel) childrenTaken(r *record) time.Time {
+	if m, all := c.silenced(r); all {
+		return m.muted.time()
+	}
 	if child := c.takenChild(r); child != nil {
 		return child.AckUntil.time()
 	}
 	return time.Time{}
+}
+
+// silenced is the one whose silence ends first of those for whose sake alone r
+// calls; nil: none of them is silenced. all: each of them is.
+func (c *channel) silenced(r *record) (first *record, all bool) {
+	who := c.needy(r)
+	hushed := slices.DeleteFunc(slices.Clone(who), func(m *record) bool { return !m.muted.after(c.n.o.Now()) })
+	if len(hushed) == 0 {
+		return nil, false
+	}
+	return slices.MinFunc(hushed, func(a, b *record) int { return cmp.Compare(a.muted, b.muted) }), len(hushed) == len(who)
+}
+
+// unsilenced is when the first of these silences ends: then r calls for it, or
+// reminds of it, if it still has to.
+func (c *channel) unsilenced(r *record) plan {
+	m, _ := c.silenced(r)
+	switch {
+	case r.Closed != 0 || m == nil:
+		return plan{}
+	case m.Paged:
+		return plan{kind: KindRemind, due: m.muted.time()}
+	}
+	return plan{kind: KindEscalate, due: m.muted.time()}
 }
 
 // calmParent: when no child needs somebody any more, its parent does not for
@@ -173,24 +202,33 @@ func (c *channel) calmParent(r *record) {
 // allUp reports whether each of those works again for whose sake alone r calls:
 // what their incidents say is older.
 func (c *channel) allUp(r *record) bool {
-	who := c.needy(r)
+	who := slices.DeleteFunc(c.needy(r), func(m *record) bool { return !c.needs(m) })
 	return len(who) > 0 && !slices.ContainsFunc(who, func(m *record) bool { return !c.isUp(m.Unit) })
+}
+
+// needs: somebody is to come for m. For what came to need somebody in a silence
+// that is not before its end.
+func (c *channel) needs(m *record) bool {
+	return m.urgent() && (m.Paged || !m.muted.after(c.n.o.Now()))
 }
 
 // needy are the members of a storm that need somebody, or the children of an
 // incident that needs nobody itself.
-func (c *channel) needy(r *record) []*record {
-	var out []*record
-	if len(r.Members) > 0 {
-		out, _ = c.members(r)
-	} else if r.Child && r.Level != policy.LevelPage {
-		for _, child := range c.recs {
-			if child.Parent == r.ID {
-				out = append(out, child)
-			}
+func (c *channel) needy(r *record) (out []*record) {
+	for _, root := range r.Members {
+		if m := c.recs[root]; m != nil && r.owns(m) && m.urgent() {
+			out = append(out, m)
 		}
 	}
-	return slices.DeleteFunc(out, func(m *record) bool { return !m.urgent() })
+	if !r.Child || r.Level == policy.LevelPage {
+		return out
+	}
+	for _, child := range c.recs {
+		if child.Parent == r.ID && child.urgent() {
+			out = append(out, child)
+		}
+	}
+	return out
 }
 
 // calmed shows an incident as one that needs nobody while its unit works again.

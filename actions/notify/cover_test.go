@@ -103,3 +103,21 @@ func TestACallThatOneServiceWillNotTakeGoesToTheOthers(t *testing.T) {
 		d.sent(chat, "2m0s post INC-000 page !", "2m2s post STORM-001 page !")
 	})
 }
+
+// Who was called for a child is not reminded while that is silenced.
+func TestAParentIsNotRemindedOfForASilencedChild(t *testing.T) {
+	in(t, func(t *testing.T) {
+		c := to("c", Append, policy.LevelWarn)
+		d := newDesk(t, c)
+		d.o.RemindAfter = 10 * time.Minute
+		d.open()
+		defer d.kill()
+		parent, a, b := family()
+		a, b = page(a), take(page(b), 24*time.Hour)
+		d.commit(parent, a, b)
+		d.wait(time.Minute)
+		_, _ = d.n.AddSilence(Silence{Unit: a.Name, By: "li", Why: "known", Until: time.Now().Add(time.Hour)})
+		d.wait(time.Hour + 5*time.Minute)
+		d.sent(c, "0s post INC-9 page !", "1h1m0s remind INC-9 page re:1 !")
+	})
+}

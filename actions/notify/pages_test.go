@@ -28,7 +28,10 @@ func alone(t *testing.T, class Class) (*desk, Channel) {
 
 // says reports whether a channel got a message with these words.
 func says(c Channel, want string) bool {
-	return slices.ContainsFunc(sinkOf(c).got, func(s string) bool { return strings.Contains(s, want) })
+	sink := sinkOf(c)
+	sink.mu.Lock()
+	defer sink.mu.Unlock()
+	return slices.ContainsFunc(sink.got, func(s string) bool { return strings.Contains(s, want) })
 }
 
 // adopted gives an incident a parent.

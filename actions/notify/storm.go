@@ -106,21 +106,21 @@ func (c *channel) planStorm(s *record) policy.Incident {
 		s.Rev = 0
 	}
 	s.follow(&in, true)
-	s.Paged = s.Paged && !slices.ContainsFunc(s.Members, func(root string) bool { return unpaged(c.recs[root], s) })
+	s.Paged = s.Paged && !slices.ContainsFunc(s.Members, func(root string) bool { return c.unpaged(c.recs[root], s) })
 	c.plan(s, &in)
 	in.Opened = began.time() // for people: what is told of it goes by the time of its record
 	return in
 }
 
 // unpaged: the member came to need somebody since they were last called.
-func unpaged(m, s *record) bool {
-	return m != nil && m.Storm == s.Root && m.urgent() && !m.Paged
+func (c *channel) unpaged(m, s *record) bool {
+	return m != nil && m.Storm == s.Root && c.needs(m) && !m.Paged
 }
 
 // membersPaged: those who are needed have been called.
 func (c *channel) membersPaged(s *record) {
 	for _, root := range s.Members {
-		if m := c.recs[root]; unpaged(m, s) {
+		if m := c.recs[root]; c.unpaged(m, s) {
 			m.Paged = true
 			c.unsaved[root] = true
 		}
@@ -145,9 +145,11 @@ func (c *channel) stormIncident(s *record) (in policy.Incident, began stamp) {
 		began = min(began, m.Opened)
 		if m.Closed == 0 {
 			open++
-			in.Level = louder(in.Level, m.Level)
+			if rank(m.Level) > rank(policy.LevelInfo) {
+				in.Level = policy.LevelWarn
+			}
 		}
-		urgent = urgent || m.urgent()
+		urgent = urgent || c.needs(m)
 	}
 	in.Rev += len(s.Members)
 	in.Name = fmt.Sprintf("%d containers", len(in.Children))
@@ -193,8 +195,8 @@ func (t *tally) end() (end, why string) {
 	return policy.EndMixed, strings.Join(parts, "; ")
 }
 
-// ackOfAll: each of those that need somebody has been taken; until the first
-// of these words expires.
+// ackOfAll: each of those that need somebody has been taken, but for those that
+// are silenced; until the first of these words expires.
 func (c *channel) ackOfAll(members []*record) *policy.Ack {
 	var first *record
 	for _, m := range members {
@@ -202,7 +204,7 @@ func (c *channel) ackOfAll(members []*record) *policy.Ack {
 			m = child
 		}
 		switch {
-		case !m.urgent():
+		case !m.urgent(), m.muted.after(c.n.o.Now()):
 		case m.AckUntil == 0:
 			return nil
 		case first == nil || m.AckUntil < first.AckUntil:
@@ -228,7 +230,7 @@ func (c *channel) members(s *record) (own, followed []*record) {
 	for _, root := range s.Members {
 		switch m := c.recs[root]; {
 		case m == nil:
-		case m.Opened <= s.Joined || m.Storm == s.Root:
+		case s.owns(m):
 			own = append(own, m)
 		default:
 			followed = append(followed, m)
@@ -238,6 +240,9 @@ func (c *channel) members(s *record) (own, followed []*record) {
 	slices.SortFunc(followed, worse)
 	return own, followed
 }
+
+// owns: what is known of m is of the incident for which it is in the storm.
+func (r *record) owns(m *record) bool { return m.Opened <= r.Joined || m.Storm == r.Root }
 
 func worse(a, b *record) int {
 	return cmp.Or(cmp.Compare(btoi(a.Closed != 0), btoi(b.Closed != 0)), cmp.Compare(btoi(!a.grave()), btoi(!b.grave())),
