@@ -203,7 +203,7 @@ func termsThatStay() []string {
 // The policy only passes it on, so no catalogue can have it.
 func foreignWords() []string {
 	return []string{
-		"--all", "--observe", "--gpus", `error mounting "/models": no such file or directory`, "no such device", "no such file", "no such program",
+		"--all", "--observe", "--gpus", `error mounting "/models": no such file or directory`, "no such device", "no such file", "permission denied", "the stream broke", "no such program",
 		"tried to kill container, but did not receive an exit event", "context deadline exceeded", "connection refused",
 		"nvidia-container-cli: initialization error: nvml error: driver/library version mismatch",
 		"CDI device injection failed: unresolvable CDI devices", "exit status 1: In use by another client", "CDI device injection failed",

@@ -22,7 +22,10 @@ func (m *Machine) newFailure(u *unit, v verdict) *Failure {
 		u.LeftAt = time.Time{} // the cause is known, so it is no sign of another
 	}
 	f.Due = m.now
-	if v.verb != VerbStop && u.OursFor == "" {
+	switch {
+	case v.verb == VerbStop && !u.Refused.IsZero():
+		f.Due = later(f.Due, u.Refused.Add(refusedAgain))
+	case v.verb != VerbStop && u.OursFor == "":
 		f.Due = m.now.Add(m.delay(u))
 	}
 	if v.rule == "unhealthy" && u.onGPU() {
@@ -45,6 +48,10 @@ func (m *Machine) newFailure(u *unit, v verdict) *Failure {
 	m.touch(u)
 	return f
 }
+
+// refusedAgain is how long a stop that Docker refused waits: what refuses it,
+// such as a socket proxy, does not change soon.
+const refusedAgain = time.Minute
 
 // attempt passes the gate and acts, or says what holds it up.
 func (m *Machine) attempt(u *unit, f *Failure, fresh bool) {
@@ -245,8 +252,11 @@ func (m *Machine) outcome(ev Event) {
 		m.note(u, string(op.Verb)+"_failed", fmt.Sprintf("the %s did not work: %s", op.Verb, op.Text))
 		u.Run.NoStart = strings.TrimPrefix(op.Text, fmt.Sprintf("%s %s: ", op.Verb, u.Name))
 	}
-	if op.Outcome == OutcomeStuck {
+	switch {
+	case op.Outcome == OutcomeStuck:
 		m.stuck(u)
+	case op.Outcome == OutcomeFailed && op.Verb == VerbStop && !op.Operator:
+		m.stopRefused(u)
 	}
 	m.kick = true
 	m.touch(u)
@@ -274,6 +284,15 @@ func (m *Machine) stuck(u *unit) {
 		Why: "SIGKILL did not end it, so a driver or the kernel holds it; look at `dmesg`, and reboot if it stays",
 	})
 	m.page(u, "stuck", "Docker could not end it even with SIGKILL: "+u.Op.Text+". A driver or the kernel holds it; look at `dmesg`, and reboot if it stays")
+}
+
+// stopRefused calls a human once: what should end goes on.
+func (m *Machine) stopRefused(u *unit) {
+	u.Refused = m.now
+	if key := u.Incident + " stop_refused"; u.PagedFor != key {
+		u.PagedFor = key
+		m.page(u, "stop_refused", sentence("it is to be stopped, and Docker refuses that: "+u.Op.Text, "Stop it yourself: `docker stop "+u.Name+"`"))
+	}
 }
 
 // outcomeBy is how long after its stop timeout an act must have an outcome.
@@ -351,9 +370,9 @@ func (m *Machine) endOp(u *unit) {
 	m.touch(u)
 	if u.Failure != nil && op.Outcome != OutcomeOK || !u.Last.Running {
 		u.Failure = nil // the next verdict is a new failure, with its own delay
-		u.Run.Counted, u.Run.ReadyAt = false, time.Time{}
+		u.Run.Counted, u.Run.ReadyAt = u.Run.Counted && op.Verb == VerbStop, time.Time{}
 	}
-	if op.Foreign && op.Restarts < 2 {
+	if op.Foreign && op.Restarts < 2 && (!op.Orphan || !u.Last.Running) { // whose run it is, an orphan cannot tell
 		u.Undo = m.now.Add(undoAfter)
 		return
 	}
@@ -364,11 +383,9 @@ func (m *Machine) endOp(u *unit) {
 		u.Ours = !u.Last.Running && (!op.Orphan || !moved) // it did start it; its end is not ours
 	case (op.Rule == ruleGPUHeld || op.Rule == ruleGPUReset || op.Rule == ruleGPUUndo) && !u.Last.Running:
 		u.Ours, u.OursFor, u.Run.Counted = true, op.Rule, true
-	case op.Operator && u.Last.Running && op.Rule != "operator": // it would not end, and nobody wants it down
-	case op.Operator:
-		u.WantDown = true
-	case op.Rule == "honour_stop":
-		u.WantDown = true
+	case op.Operator && op.Rule != "operator" && u.Last.Running: // it would not end, and nobody wants it down
+	case op.Operator, op.Rule == "honour_stop":
+		u.WantDown = !u.Last.Running || op.Outcome == OutcomeStuck // else it was refused, or somebody has started it
 	case op.Rule == "crash_loop" && !u.Last.Running:
 		u.Ours, u.Run.Counted = true, true
 		m.giveUp(u, "crash_loop", fmt.Sprintf(

@@ -77,7 +77,7 @@ func (l lag) gpu(g *GPU) {
 
 func (l lag) unit(u *Unit) {
 	l.move(&u.Since, &u.BeforeSince, &u.Undo, &u.Read, &u.EventRead, &u.OOM, &u.Gone, &u.LeftAt, &u.PausedAt,
-		&u.CountedAt, &u.Pardoned, &u.Slot, &u.Cleared, &u.Wake, &u.DownSince)
+		&u.CountedAt, &u.Pardoned, &u.Slot, &u.Cleared, &u.Wake, &u.DownSince, &u.Refused)
 	l.all(u.Repairs)
 	l.all(u.Paced)
 	l.run(&u.Run)

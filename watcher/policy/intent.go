@@ -45,7 +45,7 @@ func (m *Machine) engineEvent(ev Event) {
 	case KindStop:
 		m.stopped(u)
 	case KindStart:
-		m.started(u)
+		m.started(u, ev)
 	case KindRestart:
 		m.restarted(u)
 	case KindOOM:
@@ -168,7 +168,12 @@ func (m *Machine) killed(u *unit, ev Event) {
 // ownSignal counts a stop signal during our own act. A restart sends one stop
 // signal and, at the end of the timeout, one SIGKILL; any more is a person's.
 func (m *Machine) ownSignal(u *unit, op *Op, ev Event) bool {
-	if ev.Signal != sigKill || u.Last.StopSignal == sigKill && op.Terms == 0 {
+	late := op.Terms > 0 && !ev.EngineTime.Before(op.TermAt.Add(op.Timeout-time.Second))
+	if op.Terms == 0 { // its event may be lost with the stream
+		late = !m.now.Before(op.At.Add(op.Timeout - time.Second))
+	}
+	kill := ev.Signal == sigKill || ev.Signal == 0 && late
+	if !kill || u.Last.StopSignal == sigKill && op.Terms == 0 {
 		op.Terms++
 		if op.Terms == 1 {
 			op.TermAt = ev.EngineTime
@@ -176,7 +181,6 @@ func (m *Machine) ownSignal(u *unit, op *Op, ev Event) bool {
 		return op.Terms == 1
 	}
 	op.Kills++
-	late := op.Terms > 0 && !ev.EngineTime.Before(op.TermAt.Add(op.Timeout-time.Second))
 	return op.Kills == 1 && late
 }
 
@@ -219,10 +223,18 @@ func (m *Machine) stopped(u *unit) {
 	}
 }
 
-// started: whoever stopped it has started it again, so it was a restart.
-func (m *Machine) started(u *unit) {
-	if u.Op == nil {
-		u.Stop, u.Undo = nil, time.Time{}
+// started: whoever stopped it has started it again, so it was a restart. It may
+// have ended once more before anybody looks.
+func (m *Machine) started(u *unit, ev Event) {
+	if u.Op != nil {
+		return
+	}
+	u.Stop, u.Undo = nil, time.Time{}
+	fresh := !u.Last.Running && ev.EngineTime.After(u.Last.FinishedAt)
+	if fresh && (u.WantDown || u.Ours && u.Giveup != nil && u.Giveup.Open) { // Docker starts no such by itself
+		u.WantDown = false
+		m.pardon(u)
+		m.step(u, "started_by_somebody", "somebody started it; it gets full retries")
 	}
 }
 
@@ -252,13 +264,13 @@ func (m *Machine) stopStands(u *unit) bool {
 		m.touch(u)
 	}
 	if s.Down.IsZero() {
-		if !m.now.Before(s.Until) { // it did not stop: the signal meant something else
+		if at := m.stopsUntil(u); !m.now.Before(at) { // it did not stop: the signal meant something else
 			u.Stop = nil
 			m.touch(u)
 			return false
 		}
 		m.become(u, Stopped, "stopping", "stopped_by_somebody", "somebody is stopping it")
-		u.wake = s.Until
+		u.wake = m.stopsUntil(u)
 		return true
 	}
 	if at := m.confirmAt(u); m.now.Before(at) {
@@ -272,6 +284,21 @@ func (m *Machine) stopStands(u *unit) bool {
 	u.Stop, u.WantDown = nil, true
 	m.touch(u)
 	return false
+}
+
+// drainMost is how long a container that was told to stop, and whose check fails
+// since, may take to end: `docker stop --time` is nowhere to be read.
+const drainMost = 10 * time.Minute
+
+// stopsUntil is when a stop signal that did not end u meant something else.
+func (m *Machine) stopsUntil(u *unit) time.Time {
+	s := u.Stop
+	if h := u.Last.Health; h != nil {
+		if p := newest(h, u.Last.StartedAt); p != nil && p.ExitCode != 0 && !p.End.Before(s.Engine) {
+			return s.Until.Add(drainMost)
+		}
+	}
+	return s.Until
 }
 
 // unsure: an engine that shuts down stops its containers as people do, and

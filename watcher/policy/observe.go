@@ -96,7 +96,7 @@ func (m *Machine) takeIn(u *unit, ev Event) {
 		gap = read
 	}
 	if replaced { // what was known of the old container says nothing of this one
-		u.WantDown, u.Ours, u.OursFor, u.EngineHit, u.Run.Died = false, false, "", false, false
+		u.WantDown, u.Ours, u.OursFor, u.EngineHit, u.HitStopped, u.Run.Died = false, false, "", false, false, false
 		u.LastExit = nil
 	}
 	u.Seen, u.Gone = true, time.Time{}
@@ -112,7 +112,7 @@ func (m *Machine) takeIn(u *unit, ev Event) {
 		m.compareGPUs(u)
 	}
 	if o.Running {
-		u.EngineHit = false // it lived on, or is back
+		u.EngineHit, u.HitStopped = false, false // it lived on, or is back
 	}
 	m.pausing(u)
 	if changed {
@@ -236,9 +236,10 @@ func (m *Machine) newRun(u *unit, prev *Observation, ev Event, back bool) {
 	if u.State == Unknown { // what it was before it was in another run
 		u.BeforeSince = u.Run.Began
 	}
-	u.WantDown, u.Ours, u.OursFor, u.EngineHit, u.WasUp = false, false, "", false, true
+	u.WantDown, u.Ours, u.OursFor, u.EngineHit, u.HitStopped, u.WasUp = false, false, "", false, false, true
 	u.Failure, u.Suspect, u.Suspects = nil, nil, nil
-	if u.Undo.IsZero() && (u.Stop == nil || u.Stop.Engine.Before(o.StartedAt)) {
+	u.Undo = time.Time{} // that was of a run before this one
+	if u.Stop == nil || u.Stop.Engine.Before(o.StartedAt) {
 		u.Stop = nil
 	}
 	if by == bySomebody {
@@ -330,6 +331,7 @@ func (m *Machine) removed(u *unit) {
 	u.DownSince, u.Paged = time.Time{}, false
 	if u.Op != nil {
 		m.endOp(u)
+		u.Undo = time.Time{} // whatever comes in its place was not stopped
 	}
 	m.touch(u)
 	m.evaluate(u, false)

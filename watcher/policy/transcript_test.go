@@ -538,6 +538,12 @@ func (p *player) change(verb, name, text string, opts map[string]string) {
 func (p *player) changeOne(verb string, b *box, text string, opts map[string]string) {
 	w := p.w
 	switch verb {
+	case "refuse-stop":
+		b.stopErr = "permission denied"
+	case "hide-signal": // as Podman does
+		b.hideSignal = true
+	case "soon": // it crashes so soon after its next start
+		b.crashEvery, b.crashCode = p.duration(opts["every"]), 1
 	case "sick": // its check fails from now on; a restart cures it unless sticky
 		b.sick, b.sticky, b.output = true, opts["sticky"] == "true", or(text, b.output)
 		w.probe(b)

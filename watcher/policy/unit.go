@@ -61,24 +61,25 @@ type Unit struct {
 	Undo     time.Time `json:"undo,omitzero"`       // somebody stopped it during our restart: stop it again then
 
 	// What is known of it.
-	Seen      bool        `json:"seen,omitempty"`       // observed in this generation
-	Read      time.Time   `json:"read,omitzero"`        // when the inspect behind Last was sent
-	EventRead time.Time   `json:"event_read,omitzero"`  // of the newest engine event applied
-	Last      Observation `json:"last"`                 // the newest observation that stands
-	Run       Run         `json:"run"`                  // the incarnation in Last
-	Check     Check       `json:"check,omitzero"`       // what this version's health check ever said
-	TTR       []Duration  `json:"ttr,omitempty"`        // the last 10 times to ready of this version
-	LastExit  *Exit       `json:"last_exit,omitempty"`  // the newest end of a run
-	OOM       time.Time   `json:"oom,omitzero"`         // the newest oom event
-	EngineHit bool        `json:"engine_hit,omitempty"` // it was up when its engine process ended
-	Ours      bool        `json:"ours,omitempty"`       // our own act left it down
-	OursFor   string      `json:"ours_for,omitempty"`   // … for the sake of its GPU: gpu_held, gpu_reset, gpu_reset_undo
-	SeenGPUs  []string    `json:"seen_gpus,omitempty"`  // UUIDs of the GPUs that its run before this one was seen on
-	HadGPUs   []string    `json:"had_gpus,omitempty"`   // UUIDs of the GPUs that what it asks for stood for when it last came up
-	Gone      time.Time   `json:"gone,omitzero"`        // its container was removed
-	LeftAt    time.Time   `json:"left_at,omitzero"`     // it was ready until then
-	WasUp     bool        `json:"was_up,omitempty"`     // defib has seen it run
-	PausedAt  time.Time   `json:"paused_at,omitzero"`   // its timers stand still since
+	Seen       bool        `json:"seen,omitempty"`        // observed in this generation
+	Read       time.Time   `json:"read,omitzero"`         // when the inspect behind Last was sent
+	EventRead  time.Time   `json:"event_read,omitzero"`   // of the newest engine event applied
+	Last       Observation `json:"last"`                  // the newest observation that stands
+	Run        Run         `json:"run"`                   // the incarnation in Last
+	Check      Check       `json:"check,omitzero"`        // what this version's health check ever said
+	TTR        []Duration  `json:"ttr,omitempty"`         // the last 10 times to ready of this version
+	LastExit   *Exit       `json:"last_exit,omitempty"`   // the newest end of a run
+	OOM        time.Time   `json:"oom,omitzero"`          // the newest oom event
+	EngineHit  bool        `json:"engine_hit,omitempty"`  // it was up when its engine process ended …
+	HitStopped bool        `json:"hit_stopped,omitempty"` // … but for a stop just before, by somebody or by that engine
+	Ours       bool        `json:"ours,omitempty"`        // our own act left it down
+	OursFor    string      `json:"ours_for,omitempty"`    // … for the sake of its GPU: gpu_held, gpu_reset, gpu_reset_undo
+	SeenGPUs   []string    `json:"seen_gpus,omitempty"`   // UUIDs of the GPUs that its run before this one was seen on
+	HadGPUs    []string    `json:"had_gpus,omitempty"`    // UUIDs of the GPUs that what it asks for stood for when it last came up
+	Gone       time.Time   `json:"gone,omitzero"`         // its container was removed
+	LeftAt     time.Time   `json:"left_at,omitzero"`      // it was ready until then
+	WasUp      bool        `json:"was_up,omitempty"`      // defib has seen it run
+	PausedAt   time.Time   `json:"paused_at,omitzero"`    // its timers stand still since
 
 	// What has gone wrong and what was tried.
 	Failure    *Failure    `json:"failure,omitempty"`   // the failed verdict that stands
@@ -112,7 +113,8 @@ type Unit struct {
 	Incident  string    `json:"incident,omitempty"`  // the open one
 	Past      *Past     `json:"past,omitempty"`      // the incident before it
 	Said      string    `json:"said,omitempty"`      // the newest note, so that it is said once
-	PagedFor  string    `json:"paged_for,omitempty"` // the incident, and the finding about its GPU that a human was called for in it
+	Refused   time.Time `json:"refused,omitzero"`    // when Docker last refused a stop
+	PagedFor  string    `json:"paged_for,omitempty"` // the incident, and what a human was called for in it, such as a finding about its GPU
 }
 
 // Run is one incarnation: (container ID, StartedAt) and what it has shown.

@@ -153,6 +153,8 @@ func (m *Machine) judgeDown(u *unit) verdict {
 		return verdict{finding: findDown, rule: "never_started", text: exitText(u) + "; its restart policy does not ask for it to be up"}
 	case !u.WasUp:
 		return verdict{finding: findDown, rule: "first_seen_down", text: "it was down already when defib first saw it (" + exitText(u) + ")"}
+	case u.HitStopped && o.RestartPolicy == "unless-stopped" && !m.now.Before(m.host.Settle):
+		return verdict{finding: findDown, rule: "exited_unwatched", text: "it was stopped just before Docker ended, and Docker, which starts again what nobody has stopped, did not start it; it is left alone"}
 	case u.EngineHit:
 		return verdict{finding: findFailed, rule: "engine_restart", text: "it was up when the Docker engine ended and Docker did not bring it back", verb: VerbStart, free: true}
 	}

@@ -35,7 +35,8 @@ func (m *Machine) daemonStart(ev Event) {
 			u.Op.Orphan, u.Run.Died = true, false // what it saw die is over
 		}
 		if rebooted {
-			u.Stop, u.Op, u.Undo = nil, nil, time.Time{}
+			u.hit(false) // what ran on shows by its exit whether it was the boot
+			u.Op, u.Undo = nil, time.Time{}
 			m.pardon(u) // a GPU or a disk may be well again
 		}
 		m.touch(u)
@@ -79,13 +80,21 @@ func (m *Machine) settle(again bool) {
 	}
 }
 
+// hit: the engine process of u has ended. A stop just before that may be of its
+// shutdown.
+func (u *unit) hit(ran bool) {
+	if u.WasUp && !u.WantDown && !u.Ours && (ran || u.Stop != nil) {
+		u.EngineHit, u.HitStopped = true, u.Stop != nil
+	}
+	u.Stop = nil
+}
+
 // processChanged decides what a stop seen before the connection broke meant.
 // An engine that shuts down emits the same events as a person who stops.
 func (m *Machine) processChanged(u *unit) {
 	switch m.host.Engine.Process {
 	case ProcessNew:
-		u.EngineHit = u.EngineHit || u.WasUp && !u.WantDown && (u.Last.Running || u.Stop != nil) && !u.Ours
-		u.Stop = nil
+		u.hit(u.Last.Running)
 	case ProcessSame: // the engine lived on, so it was a person
 		if u.Stop != nil {
 			u.Stop.Generation = m.host.Generation

@@ -61,7 +61,8 @@ type box struct {
 	claim                               *gpu.Claim // instead of gpus
 	signs                               []gpu.Sign // in its log
 	stuck                               bool
-	autoRemove                          bool
+	autoRemove, hideSignal              bool
+	stopErr                             string        // Docker refuses our stops so
 	logs                                time.Duration // that a read of its log takes
 	lateStop                            bool          // the event of a stop comes after its answer
 	run                                 int           // counts runs, so that what was planned for an older one is dropped
@@ -215,6 +216,10 @@ func (w *world) do(b *box, d policy.Decision, answer func(policy.Outcome)) {
 		w.after(10*time.Millisecond, start)
 		return
 	}
+	if b.stopErr != "" && d.Verb == policy.VerbStop {
+		w.after(5*time.Millisecond, func() { answer(policy.Outcome{Class: policy.OutcomeFailed, Text: b.stopErr}) })
+		return
+	}
 	if b.stuck {
 		w.after(5*time.Millisecond, func() { w.event(b, policy.Event{Kind: policy.KindKill, Signal: 15}) })
 		w.after(d.StopTimeout+12*time.Second, func() {
@@ -275,6 +280,9 @@ func (w *world) halt(b *box, timeout time.Duration, manual bool, then func()) {
 
 // start begins a run; it returns the engine's error when it cannot.
 func (w *world) start(b *box, byPolicy bool) string {
+	if w.byID(b.id) != b {
+		return "no such container"
+	}
 	if b.status == "running" {
 		return ""
 	}
@@ -370,6 +378,9 @@ func (w *world) exit(b *box, code int, signalled bool) {
 func (w *world) event(b *box, ev policy.Event) {
 	if !w.up {
 		return
+	}
+	if b.hideSignal {
+		ev.Signal = 0
 	}
 	ev.Unit, ev.Container, ev.Generation, ev.Read, ev.EngineTime = policy.Key(b.name, b.labels), b.id, w.gen, w.now, w.now
 	w.deliver(ev)
