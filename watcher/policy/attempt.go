@@ -84,7 +84,7 @@ func (m *Machine) held(u *unit, f *Failure, h Hold, again time.Time) {
 		m.note(u, rule, text)
 	}
 	m.become(u, Held, string(h.Reason), rule, text)
-	if h.Reason == HoldGPU && u.Reason != text { // another finding about the same GPU
+	if u.Reason != text { // what the hold is about goes on meanwhile
 		u.Reason = text
 		m.touch(u)
 	}

@@ -80,7 +80,7 @@ func (m *Machine) become(u *unit, s State, detail, rule, reason string) {
 	if u.State != s {
 		m.since(u, s)
 	}
-	if u.waitsForSlot() { // who came after it may go on
+	if u.waitsForSlot() || m.awaitedBy(u) { // who came after it, or needs it, may go on
 		m.kick = true
 	}
 	u.State, u.Detail, u.Rule, u.Reason = s, detail, rule, reason

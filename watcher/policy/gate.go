@@ -151,9 +151,20 @@ func (m *Machine) dependency(u *unit) (Hold, bool) {
 
 func (m *Machine) serves(parent *unit, condition string) bool {
 	if condition == "service_completed_successfully" {
-		return parent.State == Stopped && parent.Last.ExitCode == 0
+		return parent.State == Stopped && parent.Last.Status == "exited" && parent.Last.ExitCode == 0
 	}
 	return parent.State == Running
+}
+
+// awaitedBy reports whether somebody is held until u, or one like it, serves.
+func (m *Machine) awaitedBy(u *unit) bool {
+	service := u.Last.Labels["com.docker.compose.service"]
+	if len(m.waiting) == 0 || service == "" || oneOff(&u.Last) {
+		return false
+	}
+	return slices.ContainsFunc(m.domains["parent:"+u.Project+"/"+service], func(child *unit) bool {
+		return child.State == Held && child.Detail == string(HoldDependency)
+	})
 }
 
 func (m *Machine) services(project, service string) []*unit {
