@@ -136,10 +136,7 @@ func holdTarget(h Hold) string {
 // dependency: a unit whose declared dependency is not up is not to blame.
 func (m *Machine) dependency(u *unit) (Hold, bool) {
 	for _, n := range u.policy.Needs {
-		for _, parent := range m.services(n.Project, n.Service) {
-			if parent == u || m.serves(parent, n.Condition) {
-				continue
-			}
+		if parent := m.missing(u, n); parent != nil {
 			return Hold{
 				Reason: HoldDependency, Scope: ScopeUnit, Target: parent.Key,
 				Why: fmt.Sprintf("%s, which it needs, is %s", parent.Name, parent.State),
@@ -147,6 +144,21 @@ func (m *Machine) dependency(u *unit) (Hold, bool) {
 		}
 	}
 	return Hold{}, false
+}
+
+// missing finds what u needs and has not: of several replicas one that serves
+// will do. If none does, one that should says more than one taken away.
+func (m *Machine) missing(u *unit, n Need) *unit {
+	var missing *unit
+	for _, parent := range m.services(n.Project, n.Service) {
+		if parent == u || m.serves(parent, n.Condition) {
+			return nil
+		}
+		if missing == nil || missing.WantDown || !missing.Gone.IsZero() {
+			missing = parent
+		}
+	}
+	return missing
 }
 
 func (m *Machine) serves(parent *unit, condition string) bool {
