@@ -283,5 +283,8 @@ func (m *Machine) pageAfter(u *unit) time.Duration {
 	if u.onGPU() && len(u.TTR) == 0 && !u.Check.Passed {
 		d = max(d, m.startAllowance(u)) // its first load may well take that long
 	}
+	if u.Throttled { // a human was told that each repair waits
+		d += throttleEvery
+	}
 	return d
 }
