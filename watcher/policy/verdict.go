@@ -138,9 +138,9 @@ func (m *Machine) judgeDown(u *unit) verdict {
 		return verdict{finding: findFailed, rule: "crash_loop", text: "defib stopped it, since Docker kept starting it in vain", verb: VerbStart}
 	case u.Ours && u.OursFor != "":
 		return verdict{finding: findFailed, rule: "stopped_for_gpu", text: "defib stopped it for the sake of its GPU", verb: VerbStart, free: true}
-	case u.Ours && u.Run.NoStart != "":
+	case leftDown(u) && u.Run.NoStart != "":
 		return verdict{finding: findFailed, rule: "repair_failed", text: noStart(u.Run.NoStart), verb: VerbStart}
-	case u.Ours:
+	case leftDown(u):
 		return verdict{finding: findFailed, rule: "repair_failed", text: "it did not come up again: " + exitText(u), verb: VerbStart}
 	case !p.Everything():
 		return verdict{finding: findDown, rule: "out_of_reach", text: exitText(u) + "; " + p.Via +
@@ -159,6 +159,13 @@ func (m *Machine) judgeDown(u *unit) verdict {
 		return verdict{finding: findFailed, rule: "engine_restart", text: "it was up when the Docker engine ended and Docker did not bring it back", verb: VerbStart, free: true}
 	}
 	return m.judgeExit(u)
+}
+
+// leftDown: our own act left it down. What ended while it started, once we had
+// restarted it, counts as that where exits as such are not healed.
+func leftDown(u *unit) bool {
+	starting := u.Run.By == byDefib && u.Run.ReadyAt.IsZero() && !u.EngineHit && (u.Run.Died || !calmExit(&u.Last))
+	return u.Ours || starting && !u.policy.Everything()
 }
 
 // judgeExit: it ended by itself.
