@@ -84,7 +84,7 @@ func (m *Machine) status(u *unit) Status {
 	s.WhyNot, s.Releases = m.whyNot(u), m.releases(u)
 	s.WouldAct = len(s.WhyNot) == 0
 	s.Next, s.NextAt = m.next(u)
-	if in := m.incidents[u.Incident]; !u.DownSince.IsZero() && !u.Paged && (in == nil || in.Paged.IsZero()) {
+	if in := m.incidents[u.Incident]; !u.DownSince.IsZero() && !u.Paged && (in == nil || !in.NeedsYou) {
 		s.PagesAt = m.pagesAt(u)
 	}
 	switch n := m.attempts(u); {

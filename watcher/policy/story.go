@@ -263,7 +263,7 @@ func (m *Machine) pageForDowntime(u *unit) {
 	}
 	u.Paged = true
 	m.touch(u)
-	if in != nil && !in.Paged.IsZero() {
+	if in != nil && in.NeedsYou {
 		return // a human knows already
 	}
 	m.page(u, "down", "it should run and has not been ready for "+span(m.now.Sub(u.DownSince))+": "+u.Reason)
@@ -275,7 +275,10 @@ func (m *Machine) parentPaged(in *Incident) bool {
 	return p != nil && !p.Paged.IsZero() && p.Rule != "panic"
 }
 
-func (m *Machine) pagesAt(u *unit) time.Time { return u.DownSince.Add(m.pageAfter(u)) }
+// pagesAt is when u has been down for too long, with nobody at work on it.
+func (m *Machine) pagesAt(u *unit) time.Time {
+	return later(u.DownSince, u.Pardoned).Add(m.pageAfter(u))
+}
 
 // pageAfter is how long u may be down before a human is called.
 func (m *Machine) pageAfter(u *unit) time.Duration {
