@@ -277,7 +277,11 @@ func (m *Machine) parentPaged(in *Incident) bool {
 
 // pagesAt is when u has been down for too long, with nobody at work on it.
 func (m *Machine) pagesAt(u *unit) time.Time {
-	return later(u.DownSince, u.Pardoned).Add(m.pageAfter(u))
+	at := later(u.DownSince, u.Pardoned).Add(m.pageAfter(u))
+	if u.State == Starting && u.policy.Deadline > 0 { // people said that a start may take so long
+		at = later(at, m.startDeadline(u))
+	}
+	return at
 }
 
 // pageAfter is how long u may be down before a human is called.
