@@ -51,8 +51,10 @@ func (m *Machine) command(c *Command) {
 // refusal says why an order cannot be carried out now, or nothing.
 func (m *Machine) refusal(u *unit, c *Command) string {
 	switch {
-	case !m.host.Connected || !u.Seen:
+	case !m.host.Connected:
 		return "Docker does not answer, so nothing can be done: " + m.host.Reason
+	case !u.Seen:
+		return "its state is not known, so nothing can be done: " + u.Reason
 	case u.Op != nil:
 		return "a " + string(u.Op.Verb) + " of it is under way; wait for it, or look at `defib describe " + u.Name + "`"
 	case c.Order == OrderStop:
