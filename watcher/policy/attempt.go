@@ -118,7 +118,7 @@ func (m *Machine) reasonFor(u *unit, f *Failure) string {
 	case u.Giveup != nil && u.Giveup.Open:
 		return fmt.Sprintf("%s (half-open retry %d after giving up)", f.Text, u.Giveup.N+1)
 	}
-	return fmt.Sprintf("%s (attempt %d%s)", f.Text, max(1, u.Streak), m.cost(u))
+	return fmt.Sprintf("%s (attempt %d%s)", f.Text, u.tried()+1, m.cost(u))
 }
 
 // cost is what an act takes away from people, where that is much.

@@ -113,8 +113,8 @@ func (m *Machine) useful(u *unit) bool {
 
 // proved: a useful run clears what earlier useless ones counted.
 func (m *Machine) proved(u *unit) {
-	if u.Streak != 0 || u.Giveup != nil {
-		u.Streak, u.Giveup = 0, nil
+	if u.Streak != 0 || u.Giveup != nil || u.FromUseful {
+		u.Streak, u.Giveup, u.FromUseful = 0, nil, false
 		m.touch(u)
 	}
 }
@@ -128,6 +128,8 @@ func (m *Machine) count(u *unit) {
 	u.Run.Counted, u.Run.Early = true, false
 	if m.useful(u) {
 		m.proved(u)
+		u.FromUseful = true
+		m.touch(u)
 		return
 	}
 	if u.Streak == 0 {
@@ -254,6 +256,14 @@ func (m *Machine) delay(u *unit) time.Duration {
 		}
 	}
 	return d
+}
+
+// tried counts the attempts in a row that had a run to show for them.
+func (u *unit) tried() int {
+	if u.FromUseful {
+		return u.Streak
+	}
+	return max(0, u.Streak-1) // the first of the useless runs was of none
 }
 
 // attempts is how many useless runs in a row are followed by another try.

@@ -26,7 +26,7 @@ func (m *Machine) hopeless(u *unit, f *Failure) bool {
 	case u.Giveup != nil && u.Giveup.Open && u.Streak > m.attempts(u) && f.Verb != VerbStop:
 		return m.staysFatal(u, f)
 	case u.Streak > m.attempts(u) && f.Verb != VerbStop:
-		m.giveUp(u, "gave_up", fmt.Sprintf("%s; %d attempts in a row have not helped", f.Text, u.Streak-1)) // the first failure was of none
+		m.giveUp(u, "gave_up", fmt.Sprintf("%s; %d attempts in a row have not helped", f.Text, u.tried()))
 		return true
 	}
 	return false

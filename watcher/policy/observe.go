@@ -177,7 +177,7 @@ func (m *Machine) newVersion(u *unit, v string) {
 func (m *Machine) pardon(u *unit) {
 	u.Level, u.Streak, u.Credit, u.Pardoned, u.Paced, u.Throttled = 0, 0, 0, m.now, nil, false
 	u.Giveup, u.Failure = nil, nil
-	u.Check.Tried, u.Paged = false, false
+	u.Check.Tried, u.Paged, u.FromUseful = false, false, false
 	m.uncall(u.Incident) // whoever was called has come
 	m.touch(u)
 }

@@ -82,15 +82,16 @@ type Unit struct {
 	PausedAt   time.Time   `json:"paused_at,omitzero"`    // its timers stand still since
 
 	// What has gone wrong and what was tried.
-	Failure    *Failure    `json:"failure,omitempty"`   // the failed verdict that stands
-	Level      int         `json:"level,omitempty"`     // charged repairs not yet forgotten; sets the delay
-	Streak     int         `json:"streak,omitempty"`    // useless incarnations in a row; leads to FATAL
-	Early      int         `json:"early,omitempty"`     // … and beside them those that Docker began too soon for them to count
-	CountedAt  time.Time   `json:"counted_at,omitzero"` // when Streak was last raised
-	Credit     Duration    `json:"credit,omitempty"`    // ready time not yet turned into a lower level
-	Repairs    []time.Time `json:"repairs,omitempty"`   // charged, of the last 24 h
-	Pardoned   time.Time   `json:"pardoned,omitzero"`   // what was before it does not count against the unit
-	Paced      []time.Time `json:"paced,omitempty"`     // the newest of them that made the next one later
+	Failure    *Failure    `json:"failure,omitempty"`     // the failed verdict that stands
+	Level      int         `json:"level,omitempty"`       // charged repairs not yet forgotten; sets the delay
+	Streak     int         `json:"streak,omitempty"`      // useless incarnations in a row; leads to FATAL
+	Early      int         `json:"early,omitempty"`       // … and beside them those that Docker began too soon for them to count
+	CountedAt  time.Time   `json:"counted_at,omitzero"`   // when Streak was last raised
+	FromUseful bool        `json:"from_useful,omitempty"` // the streak follows a useful run: the first attempt was for the end of that
+	Credit     Duration    `json:"credit,omitempty"`      // ready time not yet turned into a lower level
+	Repairs    []time.Time `json:"repairs,omitempty"`     // charged, of the last 24 h
+	Pardoned   time.Time   `json:"pardoned,omitzero"`     // what was before it does not count against the unit
+	Paced      []time.Time `json:"paced,omitempty"`       // the newest of them that made the next one later
 	Throttled  bool        `json:"throttled,omitempty"`
 	Giveup     *Giveup     `json:"giveup,omitempty"`      // FATAL: stays until a useful run
 	Op         *Op         `json:"op,omitempty"`          // the act in flight
