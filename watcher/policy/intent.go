@@ -108,7 +108,17 @@ func (m *Machine) rekey(u *unit, key string) {
 		in.Unit = key
 		m.revise(in)
 	}
-	u.Key, u.Name = key, key
+	u.Key = key
+	m.goesBy(u, key)
+}
+
+// goesBy: its open incident goes by its newest name, too.
+func (m *Machine) goesBy(u *unit, name string) {
+	u.Name = name
+	if in := m.incidents[u.Incident]; in != nil && in.Name != name {
+		in.Name = name
+		m.revise(in)
+	}
 }
 
 // rekeyGPUs follows it in what is written down of GPUs.

@@ -81,7 +81,8 @@ func (m *Machine) takeIn(u *unit, ev Event) {
 	replaced := prev.Container != o.Container
 	changed := replaced || !u.Seen || !sameFacts(&prev, o)
 	read := u.Read
-	u.Last, u.Read, u.Name = *o, ev.Read, o.Name
+	u.Last, u.Read = *o, ev.Read
+	m.goesBy(u, o.Name)
 	if replaced || u.policy.Via == "" {
 		m.resolve(u)
 	} else if o.Error != prev.Error && o.GPU != nil {
