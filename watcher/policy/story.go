@@ -84,11 +84,13 @@ func (m *Machine) stepIn(in *Incident, rule, text string) {
 
 // note is the explicit choice not to act, or news that people should read.
 func (m *Machine) note(u *unit, rule, text string) {
-	said := rule + " " + u.Incident
-	if (rule == "observe" || rule == "stateful") && u.Said == said {
-		return
+	if rule == "observe" || rule == "stateful" { // once in an incident
+		said := rule + " " + u.Incident
+		if u.Said == said {
+			return
+		}
+		u.Said = said
 	}
-	u.Said = said
 	m.out = append(m.out, *m.decide(u, VerbNote, rule, text))
 	m.step(u, rule, text)
 	m.touch(u)

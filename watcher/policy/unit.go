@@ -113,7 +113,7 @@ type Unit struct {
 	Paged     bool      `json:"paged,omitempty"`     // for this downtime
 	Incident  string    `json:"incident,omitempty"`  // the open one
 	Past      *Past     `json:"past,omitempty"`      // the incident before it
-	Said      string    `json:"said,omitempty"`      // the newest note, so that it is said once
+	Said      string    `json:"said,omitempty"`      // the newest of the notes that are said once, and its incident
 	Refused   time.Time `json:"refused,omitzero"`    // when Docker last refused a stop
 	PagedFor  string    `json:"paged_for,omitempty"` // the incident, and what a human was called for in it, such as a finding about its GPU
 }
