@@ -161,7 +161,7 @@ func (m *Machine) act(u *unit, verb Verb, rule, reason string, p price) {
 	m.out = append(m.out, *d)
 	u.Op = &Op{
 		ID: d.ID, Verb: verb, Rule: rule, Container: d.Container, StartedAt: u.Last.StartedAt, At: m.now,
-		Timeout: timeout, Operator: p == actOperator, Charged: p == actCharged || p == actFreed,
+		Timeout: timeout, Operator: p == actOperator, Charged: p == actCharged || p == actFreed, Freed: p == actFreed,
 	}
 	if p == actCharged {
 		m.spend()
@@ -348,18 +348,22 @@ func (m *Machine) adopt(u *unit, fresh bool) {
 	u.wake = u.Ask.Until
 }
 
-// refund takes a charge back: the act never took place.
+// refund takes back what the act has cost: it never took place.
 func (m *Machine) refund(u *unit) {
 	u.Level = max(0, u.Level-1)
-	u.Check.Tried = false
+	if u.Op.Rule == "unhealthy" || u.Op.Rule == "start_timeout" {
+		u.Check.Tried = false
+	}
 	if n := len(u.Repairs); n > 0 {
 		u.Repairs = u.Repairs[: n-1 : n-1]
 	}
 	if n := len(u.Paced); n > 0 {
 		u.Paced = u.Paced[: n-1 : n-1]
 	}
-	m.host.Tokens = min(m.purse(), m.host.Tokens+1)
-	m.touchHost()
+	if !u.Op.Freed {
+		m.host.Tokens = min(m.purse(), m.host.Tokens+1)
+		m.touchHost()
+	}
 }
 
 // endOp closes the act: what the container does from here on is judged anew.

@@ -206,6 +206,7 @@ type Op struct {
 	Timeout   Duration  `json:"timeout"` // the stop timeout it sends
 	Operator  bool      `json:"operator,omitempty"`
 	Charged   bool      `json:"charged,omitempty"`
+	Freed     bool      `json:"freed,omitempty"`    // a canary let it go, so that it cost no budget
 	Terms     int       `json:"terms,omitempty"`    // stop signals seen during it
 	Kills     int       `json:"kills,omitempty"`    // SIGKILLs seen during it
 	Restarts  int       `json:"restarts,omitempty"` // restart events seen during it
