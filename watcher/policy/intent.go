@@ -234,10 +234,14 @@ func (m *Machine) stopped(u *unit) {
 }
 
 // started: whoever stopped it has started it again, so it was a restart. It may
-// have ended once more before anybody looks.
+// have ended once more before anybody looks. It is judged when that is seen: by
+// what was seen before, it ended by itself.
 func (m *Machine) started(u *unit, ev Event) {
 	if u.Op != nil {
 		return
+	}
+	if u.Stop != nil {
+		m.schedule(u, m.now.Add(askAgain))
 	}
 	u.Stop, u.Undo = nil, time.Time{}
 	fresh := !u.Last.Running && ev.EngineTime.After(u.Last.FinishedAt)
