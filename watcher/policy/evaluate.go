@@ -56,9 +56,6 @@ func (m *Machine) lookGone(u *unit) {
 	u.wake = forgetAt
 }
 
-// askAgain is how long a question may stay without an answer.
-const askAgain = 15 * time.Second
-
 func (m *Machine) lookUnseen(u *unit) {
 	if u.State != Unknown {
 		m.become(u, Unknown, "", "not_reconciled", "defib has not yet looked at it since it connected to Docker")
