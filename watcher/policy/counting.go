@@ -54,7 +54,7 @@ func (m *Machine) ready(u *unit) {
 		return
 	}
 	u.Run.ReadyAt = m.now
-	if h := u.Last.Health; h != nil {
+	if h := u.check(); h != nil {
 		u.Run.Healthy = true
 		u.Check.Passed, u.Check.Tried = true, false
 		if p := newest(h, u.Last.StartedAt); p != nil && u.State == Starting {

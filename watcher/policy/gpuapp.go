@@ -35,8 +35,8 @@ func (m *Machine) suspect(g *GPU, f gpu.Fault) {
 		m.unsuspect(g, f)
 	}
 	for _, u := range m.suspects(g, f) {
-		if !u.Last.Running || u.Last.Paused || u.Op != nil || u.Failure != nil || u.Run.Fault != nil {
-			continue // it has failed already, or is being repaired
+		if !u.Last.Running || u.Last.Paused || u.Op != nil || u.Failure != nil || u.Run.Fault != nil || oneOff(&u.Last) {
+			continue // it has failed already, is being repaired, or is never restarted
 		}
 		m.addSuspect(u, Suspect{
 			At: m.now, GPU: g.UUID, Code: f.Code, PID: f.PID, Due: m.now.Add(gpu.Settle),

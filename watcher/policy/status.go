@@ -158,6 +158,9 @@ func (m *Machine) whyNot(u *unit) []string {
 	if u.policy.Stateful != "" && u.Last.Running {
 		why = append(why, "it is a "+u.policy.Stateful+": defib starts it when it has exited and never restarts it for being unhealthy")
 	}
+	if oneOff(&u.Last) && u.Last.Running {
+		why = append(why, "it is a one-off of compose: the health check of its service says nothing of it, and defib does not restart it")
+	}
 	n := len(why)
 	for _, h := range m.host.Holds {
 		if covers(h, u) && !slices.Contains(why, h.Why) { // a GPU may be held twice, for one thing

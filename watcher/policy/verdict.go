@@ -44,7 +44,7 @@ func (m *Machine) judgeRunning(u *unit) verdict {
 	if v, bad := m.judgeFault(u); bad {
 		return v
 	}
-	h := u.Last.Health
+	h := u.check()
 	if h == nil {
 		ready := u.Run.Began.Add(u.policy.StartSeconds)
 		if m.now.Before(ready) {
@@ -246,6 +246,15 @@ func exitText(u *unit) string {
 }
 
 func noStart(why string) string { return "Docker could not start it: " + quoted(why) }
+
+// check is the health check that speaks of u. A one-off of compose inherits that
+// of its service, which says nothing of the command that it runs instead.
+func (u *unit) check() *Health {
+	if oneOff(&u.Last) {
+		return nil
+	}
+	return u.Last.Health
+}
 
 func oneOff(o *Observation) bool {
 	return strings.EqualFold(o.Labels["com.docker.compose.oneoff"], "true")
