@@ -174,6 +174,9 @@ func (m *Machine) proveUseful(u *unit) {
 		return
 	}
 	m.proved(u)
+	if _, stuck := m.standing(u, HoldStuck); stuck {
+		return // it answers, and yet nothing ends it: whoever was called is still needed
+	}
 	m.closeIncident(u, "recovered", "it has been well for "+span(m.usefulAfter(u)))
 }
 
