@@ -48,12 +48,14 @@ func (m *Machine) future(at time.Time) time.Time {
 
 func (m *Machine) lookGone(u *unit) {
 	forgetAt := u.Gone.Add(m.cfg.AbsentTTL)
-	if !m.now.Before(forgetAt) {
+	if m.host.Synced && !m.now.Before(forgetAt) {
 		m.absent(u)
 		return
 	}
 	m.become(u, Stopped, "removed", "removed", "its container was removed")
-	u.wake = forgetAt
+	if m.host.Synced { // else it may be back, and is looked at again once all are listed
+		u.wake = forgetAt
+	}
 }
 
 func (m *Machine) lookUnseen(u *unit) {

@@ -125,13 +125,20 @@ func brokenProbe(p *Probe) bool {
 
 // judgeDown decides whether an exited container has failed.
 func (m *Machine) judgeDown(u *unit) verdict {
-	o, p := &u.Last, &u.policy
-	wantsUp := o.RestartPolicy == "always" || o.RestartPolicy == "unless-stopped" || o.RestartPolicy == "on-failure"
 	switch {
 	case u.WantDown:
 		return verdict{finding: findDown, rule: "wanted_down", text: "somebody stopped it"}
-	case o.Status == "removing" || o.Status == "dead":
+	case u.Last.Status == "removing" || u.Last.Status == "dead":
 		return verdict{finding: findDown, rule: "removing", text: "Docker is removing it"}
+	}
+	return m.judgeEnd(u)
+}
+
+// judgeEnd: it is down, and nobody is known to want that.
+func (m *Machine) judgeEnd(u *unit) verdict {
+	o, p := &u.Last, &u.policy
+	wantsUp := o.RestartPolicy == "always" || o.RestartPolicy == "unless-stopped" || o.RestartPolicy == "on-failure"
+	switch {
 	case oneOff(o) && !u.Ours:
 		return verdict{finding: findDown, rule: "finished", text: fmt.Sprintf("it was a one-off of compose and has ended (exit %d)", o.ExitCode)}
 	case u.Giveup != nil && u.Ours && u.Giveup.Rule == "crash_loop":

@@ -137,7 +137,10 @@ func (m *Machine) synced(ev Event) {
 	}
 	m.host.Synced = true
 	for _, key := range sortedKeys(m.units) {
-		if u := m.units[key]; !u.Seen && u.Gone.IsZero() && u.Ask == nil { // one whose look failed is asked for again
+		switch u := m.units[key]; {
+		case !u.Gone.IsZero():
+			m.evaluate(u, false)
+		case !u.Seen && u.Ask == nil: // one whose look failed is asked for again
 			m.removed(u)
 		}
 	}

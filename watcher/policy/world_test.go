@@ -398,6 +398,10 @@ func (w *world) look(b *box) {
 }
 
 func (w *world) observe(b *box, decision uint64, sent time.Time) {
+	if via, why := w.cfg.OptIn(b.labels); via == "" { // the engine only names it among the others
+		w.deliver(policy.Event{Kind: policy.KindSynced, Generation: w.gen, Others: []policy.Other{{Name: b.name, Container: b.id, Why: why}}})
+		return
+	}
 	if b.hung {
 		w.deliver(policy.Event{Kind: policy.KindUnseen, Unit: policy.Key(b.name, b.labels), Container: b.id, Generation: w.gen, Read: w.now, Decision: decision, Reason: "context deadline exceeded"})
 		return
