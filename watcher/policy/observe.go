@@ -294,6 +294,9 @@ func (m *Machine) endRun(u *unit, next string) {
 	if next == byDocker && !u.Run.Counted {
 		m.count(u)
 	}
+	if next == bySomebody || next == byEngine || next == byAway {
+		u.LeftAt = time.Time{} // its end is no sign of a common fault
+	}
 	if next == byDocker && m.host.Synced {
 		m.blameRun(u)
 		m.chargeDockers(u)
