@@ -34,11 +34,16 @@ func (m *Machine) newFailure(u *unit, v verdict) *Failure {
 	if v.verb != VerbStop && m.knowsGPUs(u) && u.Run.Fault == nil {
 		f.Due = later(f.Due, m.now.Add(gpu.Settle)) // Xid 154 and 79 come late
 	}
+	tried := u.Failure == nil // an act, which has not helped
 	u.Failure, u.Curing = f, ""
 	if !u.Last.Running && !u.Slot.IsZero() {
 		u.Slot, m.kick = time.Time{}, true
 	}
-	m.canaryFailed(u)
+	if tried && !v.free {
+		m.canaryFailed(u)
+	} else {
+		m.canaryOut(u)
+	}
 	m.open(u, v.rule, v.text, LevelInfo)
 	m.step(u, v.rule, v.text)
 	if in := m.incidents[u.Incident]; in != nil {
