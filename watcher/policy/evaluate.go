@@ -301,9 +301,16 @@ func (m *Machine) waitDue(u *unit, f *Failure) {
 }
 
 // needsProof: a unit with a GPU is restarted only after it has stayed
-// unhealthy for a while and one more check has failed.
+// unhealthy for a while and one more check has failed; any other, when what
+// failed was before somebody paused it, who may have mended it meanwhile.
 func (m *Machine) needsProof(u *unit, f *Failure, v verdict, fresh bool) bool {
-	if !u.onGPU() || f.Rule != "unhealthy" {
+	why := "one more failing check is needed before a container with a GPU is restarted"
+	switch {
+	case f.Rule != "unhealthy":
+		return false
+	case u.beforePause(v.probe):
+		why = "it was paused, and only a check since then tells how it is"
+	case !u.onGPU():
 		return false
 	}
 	if fresh && v.probe.After(f.Probe) {
@@ -315,8 +322,14 @@ func (m *Machine) needsProof(u *unit, f *Failure, v verdict, fresh bool) bool {
 	if fresh {
 		u.wake = m.now.Add(cmp.Or(u.Last.Health.Interval, 30*time.Second))
 	} else {
-		m.ask(u, "confirm", "one more failing check is needed before a container with a GPU is restarted", false)
+		m.ask(u, "confirm", why, false)
 		u.wake = u.Ask.Until
 	}
 	return true
+}
+
+// beforePause reports whether a check that ended then, on the engine's clock,
+// ran before u was last paused in this run; the pause is no part of Began.
+func (u *unit) beforePause(end time.Time) bool {
+	return !u.Run.Began.Add(end.Sub(u.Last.StartedAt)).After(u.Run.Unpaused)
 }

@@ -156,7 +156,7 @@ func upset(w *world, d *dice) {
 		})
 	case 15:
 		if b.status == "running" {
-			b.paused = !b.paused
+			b.paused, b.resumed = !b.paused, w.now
 			w.event(b, policy.Event{Kind: policy.KindPause})
 		}
 	case 16:

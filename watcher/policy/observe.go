@@ -303,7 +303,7 @@ func (m *Machine) endRun(u *unit, next string) {
 	}
 }
 
-// pausing freezes the timers of a paused unit. That it is well has to show anew.
+// pausing freezes the timers of a paused unit. How it is has to show anew.
 func (m *Machine) pausing(u *unit) {
 	switch {
 	case u.Last.Paused && u.PausedAt.IsZero():

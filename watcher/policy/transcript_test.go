@@ -335,7 +335,7 @@ func (p *player) docker(verb, name string, opts map[string]string) {
 			})
 		})
 	case "pause", "unpause":
-		b.paused = verb == "pause"
+		b.paused, b.resumed = verb == "pause", w.now
 		w.event(b, policy.Event{Kind: policy.Kind(verb)})
 	case "rm":
 		if b.status == "running" {
@@ -551,6 +551,8 @@ func (p *player) changeOne(verb string, b *box, text string, opts map[string]str
 		w.probe(b)
 	case "quiet-sick": // and no check has run since
 		b.sick = true
+	case "mended": // and no check has run since
+		b.sick, b.sticky = false, false
 	case "times-out":
 		b.timeout = true
 		w.probe(b)

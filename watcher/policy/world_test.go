@@ -40,7 +40,7 @@ type box struct {
 	name, id, image, imageID, policy    string
 	labels                              map[string]string
 	status                              string
-	started, finished, created          time.Time
+	started, finished, created, resumed time.Time
 	code, restarts, streak              int
 	retries                             int // of on-failure, 0: no end
 	oom, paused, manual, hasRun         bool
@@ -439,7 +439,11 @@ func (b *box) health(now time.Time) *policy.Health {
 		FailingStreak: b.streak, Log: slices.Clone(b.probes),
 	}
 	if n := len(h.Log); n > 0 && h.Log[n-1].End.After(b.started) {
-		if h.Log[n-1].ExitCode != 0 && b.streak >= 3 && now.Sub(h.Log[n-1].End) >= h.Interval { // it goes on failing
+		last := h.Log[n-1].End
+		if b.resumed.After(last) { // its checks rest in a pause
+			last = b.resumed
+		}
+		if (b.sick || b.timeout || b.broken) && !b.paused && b.streak >= 3 && now.Sub(last) >= h.Interval { // it goes on failing
 			h.Log[n-1].End = now
 		}
 		h.Status = "healthy"
