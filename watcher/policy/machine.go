@@ -164,6 +164,9 @@ func (m *Machine) Step(ev Event) []Decision {
 }
 
 func (m *Machine) apply(ev Event) {
+	if ev.Container != "" {
+		ev.Unit = m.keyOf(ev)
+	}
 	switch ev.Kind {
 	case KindDaemonStart:
 		m.daemonStart(ev)

@@ -75,6 +75,40 @@ func (m *Machine) concerns(u *unit, o *Observation) bool {
 	return o.Running == u.Last.Running && o.Created.After(u.Last.Created)
 }
 
+// keyOf is the unit that an event is about. Of two containers that run side by
+// side under one defib.id, the second goes by its own identity, as long as the
+// first is known: else it would be ignored.
+func (m *Machine) keyOf(ev Event) string {
+	first, o := m.units[ev.Unit], ev.Observation
+	if first != nil && (first.Last.Container == ev.Container || first.Last.Container == "") || o != nil && o.Labels[labelID] != ev.Unit {
+		return ev.Unit
+	}
+	own := m.namesake(ev.Unit, ev.Container)
+	switch {
+	case own != nil && o != nil && first == nil: // it has the defib.id for itself now
+		m.renamed(Event{Unit: ev.Unit, Container: ev.Container, Reason: own.Key})
+		m.resolve(own)
+	case own != nil:
+		return own.Key
+	case first != nil && o != nil && o.Running && first.Seen && first.Last.Running && !first.Run.Died:
+		if key := ownKey(o.Name, o.Labels); m.units[key] == nil {
+			return key
+		}
+	}
+	return ev.Unit
+}
+
+// namesake finds a container with this defib.id that goes by another identity;
+// the empty container is any.
+func (m *Machine) namesake(id, container string) *unit {
+	for _, u := range m.units {
+		if u.Key != id && u.Last.Labels[labelID] == id && !oneOff(&u.Last) && (container == "" || u.Last.Container == container) {
+			return u
+		}
+	}
+	return nil
+}
+
 func (m *Machine) takeIn(u *unit, ev Event) {
 	o := ev.Observation
 	prev := u.Last
@@ -140,6 +174,9 @@ func (m *Machine) resolve(u *unit) {
 	if h := m.rivalHealer(u); h != nil && u.policy.Mode == ModeAct {
 		u.policy.Mode = ModeObserve
 		u.policy.ModeWhy = fmt.Sprintf("the container %s (%s) restarts it too, and two of them would fight; stop %s to let defib act", h.Name, h.Kind, h.Name)
+	}
+	if id := u.Last.Labels[labelID]; id != "" && printable(id) && id != u.Key && !oneOff(&u.Last) {
+		u.warnings = append(u.warnings, fmt.Sprintf("label %s=%s is that of another container, too, so this one goes by %s; give each its own", labelID, clip(id), u.Key))
 	}
 	m.leaveDomains(u)
 	m.mapGPUs(u)

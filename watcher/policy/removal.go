@@ -41,10 +41,11 @@ func (m *Machine) wantedBack(u *unit) bool {
 }
 
 // absent forgets a unit that did not come back; one that people wanted up is
-// told once, unless its whole project went, or it is back and opts out.
+// told once, unless its whole project went, it is back and opts out, or another
+// has its defib.id.
 func (m *Machine) absent(u *unit) {
-	optsOut := slices.ContainsFunc(m.host.Others, func(o Other) bool { return o.Name == u.Name })
-	if !u.WantDown && !optsOut && !m.projectGone(u.Project) {
+	there := m.namesake(u.Key, "") != nil || slices.ContainsFunc(m.host.Others, func(o Other) bool { return o.Name == u.Name })
+	if !u.WantDown && !there && !m.projectGone(u.Project) {
 		text := "its container was removed " + span(m.now.Sub(u.Gone)) + " ago and has not come back; if that was not meant, create it again"
 		m.open(u, "removed", text, LevelWarn)
 		m.closeIncident(u, "removed", text)

@@ -11,6 +11,9 @@ const (
 	LabelDeunhealth = "deunhealth.restart.on.unhealthy"
 )
 
+// labelID names a unit, whatever its container is called.
+const labelID = "defib.id"
+
 // What opted a container in.
 const (
 	ViaEnable     = LabelEnable
@@ -22,12 +25,17 @@ const (
 // Key is the stable identity of a container, which survives its recreation:
 // the label defib.id, else compose project/service/number, else its name.
 func Key(name string, labels map[string]string) string {
-	if id := labels["defib.id"]; id != "" && printable(id) {
+	if strings.EqualFold(labels["com.docker.compose.oneoff"], "true") {
+		return strings.TrimPrefix(name, "/") // no replica of its service, and with its labels
+	}
+	if id := labels[labelID]; id != "" && printable(id) {
 		return id
 	}
-	if strings.EqualFold(labels["com.docker.compose.oneoff"], "true") {
-		return strings.TrimPrefix(name, "/") // no replica of its service
-	}
+	return ownKey(name, labels)
+}
+
+// ownKey is the identity of a container but for its defib.id.
+func ownKey(name string, labels map[string]string) string {
 	p, s, n := labels["com.docker.compose.project"], labels["com.docker.compose.service"], labels["com.docker.compose.container-number"]
 	if p != "" && s != "" && printable(p) && printable(s) {
 		if n == "" || !printable(n) {

@@ -190,7 +190,7 @@ func (r *resolver) retries(limit int) int {
 // Labels returns the labels that configure a container, with their prefix.
 func Labels() []string {
 	return []string{
-		LabelEnable, "defib.id", "defib.mode", "defib.page_after", "defib.policy", "defib.runbook", "defib.start_retries",
+		LabelEnable, labelID, "defib.mode", "defib.page_after", "defib.policy", "defib.runbook", "defib.start_retries",
 		"defib.start_seconds", "defib.startup_deadline", "defib.stop_timeout", "defib.test", "defib.type", "defib.unhealthy_for",
 	}
 }
@@ -204,8 +204,8 @@ func (r *resolver) unknown() {
 	if v, ok := r.labels[LabelEnable]; ok && !isTrue(v) && !isFalse(v) {
 		r.warn(LabelEnable, "is neither true nor false; it is ignored")
 	}
-	if id, ok := r.labels["defib.id"]; ok && !printable(id) {
-		r.warn("defib.id", "must be 1 to 128 printable characters without spaces; the container's name is used")
+	if id, ok := r.labels[labelID]; ok && !printable(id) {
+		r.warn(labelID, "must be 1 to 128 printable characters without spaces; the container's name is used")
 	}
 }
 

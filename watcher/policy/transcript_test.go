@@ -280,8 +280,10 @@ func (p *player) run(verb, name string, words []string, opts map[string]string) 
 		case "awaits":
 			b.labels["com.docker.compose.depends_on"] = v + ":service_completed_successfully:false"
 		case "label":
-			l, value, _ := strings.Cut(v, ":")
-			b.labels[l] = value
+			for one := range strings.SplitSeq(v, ",") {
+				l, value, _ := strings.Cut(one, ":")
+				b.labels[l] = value
+			}
 		}
 	}
 	p.w.add(b)
@@ -450,7 +452,7 @@ func (p *player) fact(words []string, opts map[string]string) {
 }
 
 func (p *player) status(name string) {
-	s, ok := p.w.m.Status(policy.Key(name, p.labels(name)))
+	s, ok := p.w.m.Status(p.key(name))
 	if !ok {
 		fmt.Fprintf(&p.out, "  no such unit\n")
 		return
@@ -470,7 +472,7 @@ func (p *player) status(name string) {
 
 // times are the times that people read of a unit.
 func (p *player) times(name string) {
-	s, _ := p.w.m.Status(policy.Key(name, p.labels(name)))
+	s, _ := p.w.m.Status(p.key(name))
 	at := func(t time.Time) string { return t.Sub(epoch).Round(time.Millisecond).String() }
 	fmt.Fprintf(&p.out, "  %s since %s", strings.ToUpper(string(s.State)), at(s.Since))
 	if s.LastExit != nil {
@@ -487,11 +489,14 @@ func (p *player) times(name string) {
 	p.out.WriteString("\n")
 }
 
-func (p *player) labels(name string) map[string]string {
-	if b := p.w.boxes[name]; b != nil {
-		return b.labels
+// key is the unit of the container of that name.
+func (p *player) key(name string) string {
+	for _, s := range p.w.m.Statuses() {
+		if s.Name == name {
+			return s.Key
+		}
 	}
-	return nil
+	return name
 }
 
 func (p *player) incidents() {
