@@ -56,7 +56,7 @@ type Unit struct {
 	Reason      string    `json:"reason,omitempty"`
 
 	// What people want of it.
-	WantDown bool      `json:"want_down,omitempty"` // a human stopped it, or its job is done
+	WantDown bool      `json:"want_down,omitempty"` // a human stopped it; once it is gone: nobody misses it
 	Stop     *StopSeen `json:"stop,omitempty"`      // somebody is stopping it, not yet certain
 	Undo     time.Time `json:"undo,omitzero"`       // somebody stopped it during our restart: stop it again then
 
