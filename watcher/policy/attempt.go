@@ -354,7 +354,7 @@ func (m *Machine) endOp(u *unit) {
 		u.Run.Counted, u.Run.ReadyAt = u.Run.Counted && op.Verb == VerbStop, time.Time{}
 	}
 	if op.Foreign && op.Restarts < 2 && (!op.Orphan || !u.Last.Running) { // whose run it is, an orphan cannot tell
-		u.Undo = m.now.Add(undoAfter)
+		u.Undo, u.Restarts = m.now.Add(undoAfter), op.Restarts
 		return
 	}
 	switch {

@@ -243,7 +243,10 @@ func (m *Machine) started(u *unit, ev Event) {
 	if u.Stop != nil {
 		m.schedule(u, m.now.Add(askAgain))
 	}
-	u.Stop, u.Undo = nil, time.Time{}
+	u.Stop = nil
+	if u.Run.Died { // else it is the start of our own restart, heard late
+		u.Undo = time.Time{}
+	}
 	fresh := !u.Last.Running && ev.EngineTime.After(u.Last.FinishedAt)
 	if fresh && (u.WantDown || u.Ours && u.Giveup != nil && u.Giveup.Open) { // Docker starts no such by itself
 		u.WantDown = false
@@ -257,7 +260,9 @@ func (m *Machine) restarted(u *unit) {
 		u.Op.Restarts++
 		return
 	}
-	u.Undo = time.Time{}
+	if u.Restarts++; u.Restarts > 1 {
+		u.Undo = time.Time{}
+	}
 }
 
 // outOfMemory: an oom event may kill the container or only one process in it.

@@ -597,6 +597,8 @@ func (p *player) changeOne(verb string, b *box, text string, opts map[string]str
 		b.startErr = ""
 	case "stuck":
 		b.stuck = true
+	case "late-start":
+		b.lateStart = true
 	case "late-stop":
 		b.lateStop = true
 	case "hung":

@@ -59,6 +59,7 @@ type Unit struct {
 	WantDown bool      `json:"want_down,omitempty"` // a human stopped it; once it is gone: nobody misses it
 	Stop     *StopSeen `json:"stop,omitempty"`      // somebody is stopping it, not yet certain
 	Undo     time.Time `json:"undo,omitzero"`       // somebody stopped it during our restart: stop it again then
+	Restarts int       `json:"restarts,omitempty"`  // events of a restart since that restart of ours: more than one show that it was half of theirs
 
 	// What is known of it.
 	Seen       bool        `json:"seen,omitempty"`        // observed in this generation

@@ -61,7 +61,7 @@ type box struct {
 	claim                               *gpu.Claim // instead of gpus
 	signs                               []gpu.Sign // in its log
 	stuck                               bool
-	autoRemove, hideSignal              bool
+	autoRemove, hideSignal, lateStart   bool
 	stopErr                             string        // Docker refuses our stops so
 	logs                                time.Duration // that a read of its log takes
 	lateStop                            bool          // the event of a stop comes after its answer
@@ -208,7 +208,7 @@ func (w *world) do(b *box, d policy.Decision, answer func(policy.Outcome)) {
 			return
 		}
 		if d.Verb == policy.VerbRestart {
-			w.event(b, policy.Event{Kind: policy.KindRestart})
+			w.began(b, policy.KindRestart)
 		}
 		w.after(50*time.Millisecond, func() { answer(policy.Outcome{Class: policy.OutcomeOK}) })
 	}
@@ -304,7 +304,7 @@ func (w *world) start(b *box, byPolicy bool) string {
 	if !b.sticky {
 		b.sick, b.timeout = false, false
 	}
-	w.event(b, policy.Event{Kind: policy.KindStart})
+	w.began(b, policy.KindStart)
 	run := b.run
 	if b.check {
 		w.after(b.load, func() {
@@ -374,6 +374,17 @@ func (w *world) exit(b *box, code int, signalled bool) {
 	w.event(b, policy.Event{Kind: policy.KindDie, ExitCode: code})
 }
 
+// began reports the event of a start or restart, which on a busy engine comes
+// after the answer to who asked for it.
+func (w *world) began(b *box, kind policy.Kind) {
+	ev := policy.Event{Kind: kind, EngineTime: w.now}
+	if b.lateStart {
+		w.after(80*time.Millisecond, func() { w.event(b, ev) })
+		return
+	}
+	w.event(b, ev)
+}
+
 // event reports an engine event, and the inspect that follows it.
 func (w *world) event(b *box, ev policy.Event) {
 	if !w.up {
@@ -382,7 +393,10 @@ func (w *world) event(b *box, ev policy.Event) {
 	if b.hideSignal {
 		ev.Signal = 0
 	}
-	ev.Unit, ev.Container, ev.Generation, ev.Read, ev.EngineTime = policy.Key(b.name, b.labels), b.id, w.gen, w.now, w.now
+	if ev.EngineTime.IsZero() {
+		ev.EngineTime = w.now
+	}
+	ev.Unit, ev.Container, ev.Generation, ev.Read = policy.Key(b.name, b.labels), b.id, w.gen, w.now
 	w.deliver(ev)
 	w.look(b)
 }
