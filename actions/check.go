@@ -55,15 +55,15 @@ func (x *Executor) check(ctx context.Context, d policy.Decision) (*policy.Probe,
 	case otherRun(r, d.StartedAt):
 		return nil, "the container does not run any more, or was started again meanwhile"
 	}
-	run := execution{docker: docker, in: d.Container, began: time.Now(), limit: r.Config.Healthcheck.Timeout}
+	run := &execution{docker: docker, in: d.Container, began: time.Now(), limit: r.Config.Healthcheck.Timeout}
 	if run.limit <= 0 {
 		run.limit = checkTimeout
 	}
-	if err := run.begin(ctx, argv); err != nil {
+	if err := x.begin(ctx, run, argv); err != nil {
 		return nil, x.unchecked(ctx, err)
 	}
 	defer run.conn.Close()
-	return x.finish(ctx, &run)
+	return x.finish(ctx, run)
 }
 
 // execution is a health check that has been started.
@@ -178,19 +178,19 @@ func checkCommand(c *container.Config) []string {
 }
 
 // begin runs a command in the container; what it writes comes by the connection.
-func (run *execution) begin(ctx context.Context, argv []string) error {
+func (x *Executor) begin(ctx context.Context, run *execution, argv []string) error {
 	made, err := run.docker.ContainerExecCreate(ctx, run.in, container.ExecOptions{Cmd: argv, AttachStdout: true, AttachStderr: true})
 	if err != nil {
 		return err
 	}
 	run.id = made.ID
-	return run.attach(ctx)
+	return x.attach(ctx, run)
 }
 
 // attach starts the command. The client does not heed ctx while it waits for
-// the connection, so an engine that freezes is left behind; what it answers late
-// is closed.
-func (run *execution) attach(ctx context.Context) error {
+// the connection, so an engine that freezes is left behind; what it starts late
+// is ended.
+func (x *Executor) attach(ctx context.Context, run *execution) error {
 	type answer struct {
 		conn types.HijackedResponse
 		err  error
@@ -203,6 +203,7 @@ func (run *execution) attach(ctx context.Context) error {
 		case <-ctx.Done():
 			if err == nil {
 				conn.Close()
+				x.endCheck(ctx, run)
 			}
 		}
 	}()

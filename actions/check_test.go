@@ -257,3 +257,22 @@ func TestTheEndOfTheDaemonCallsACheckOff(t *testing.T) {
 		}
 	})
 }
+
+// The engine freezes over the start of a check. What it starts once it thaws is
+// ended.
+func TestCheckStartedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &probing{hangs: time.Minute, takes: time.Hour, pid: 77}
+		p := &ender{}
+		x := newExecutor(t, &engine{}, nil)
+		x.o.Exec, x.o.Process = e.execer(), p
+		d := decision(policy.VerbExamine)
+		d.Within, d.Check = 10*time.Second, true
+		x.Execute(t.Context(), d, func(policy.Event) {})
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if len(p.asked) != 1 || !strings.HasPrefix(p.asked[0], "77 in c1") {
+			t.Errorf("asked to end: %q", p.asked)
+		}
+	})
+}

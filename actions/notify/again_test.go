@@ -132,7 +132,7 @@ func TestWhatFollowsAnEndThatWasNotToldCalls(t *testing.T) {
 				d.commit(y)
 				sinkOf(ch).failing(nil)
 				d.wait(time.Hour)
-				if got := sinkOf(ch).take(); len(got) != 2 || !strings.HasSuffix(got[1], "escalate INC-2 page re:1 !") {
+				if got := sinkOf(ch).take(); len(got) != 2 || !strings.HasSuffix(got[1], "post INC-2 page re:1 !") {
 					t.Errorf("sent %q", got)
 				}
 			})
@@ -160,5 +160,37 @@ func TestTheEndOfAChainIsToldAfterQuietHours(t *testing.T) {
 		d.commit(over(y))
 		d.wait(24 * time.Hour)
 		d.sent(ch, "0s post INC-1 warn", "7h0m0s resolve INC-2 info over re:1")
+	})
+}
+
+// Many whose ends are owed and that fail again together are one storm all the
+// same.
+func TestOwedEndsAndAStorm(t *testing.T) {
+	in(t, func(t *testing.T) { // from midnight, UTC
+		ch := to("c", Append, policy.LevelWarn)
+		d := newDesk(t, ch)
+		d.o.Quiet = Quiet{From: 60, To: 7 * 60, Zone: time.UTC}
+		d.open()
+		defer d.kill()
+		d.wait(50 * time.Minute)
+		all := many(12, policy.LevelWarn)
+		for _, x := range all {
+			d.commit(x)
+			d.wait(15 * time.Second)
+		}
+		d.wait(12 * time.Minute)
+		d.commit(each2(all, over)...)
+		d.wait(2 * time.Hour)
+		sinkOf(ch).take()
+		again := each2(all, func(x policy.Incident) policy.Incident {
+			y := page(trouble("INC-1"+x.ID[4:], policy.LevelPage))
+			y.Root, y.Times, y.Name, y.Unit = x.ID, 2, x.Name, x.Unit
+			return y
+		})
+		d.commit(again...)
+		d.wait(time.Hour)
+		if got := sinkOf(ch).take(); len(got) != 2 {
+			t.Errorf("sent %q", got)
+		}
 	})
 }

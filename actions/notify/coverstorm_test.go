@@ -90,3 +90,33 @@ func TestNobodyIsRemindedOfASilencedStorm(t *testing.T) {
 		d.sent(c, "1h1m0s remind INC-006 page re:1 !", "1h1m1s remind STORM-000 page re:2 !")
 	})
 }
+
+// A silence of a member within the minutes in which a storm does not call again
+// ends the need to, and so does a start of defib in it.
+func TestAStormCallsForNobodySilenced(t *testing.T) {
+	in(t, func(t *testing.T) {
+		c := to("c", Append, policy.LevelWarn)
+		d := newDesk(t, c)
+		d.o.Dir = t.TempDir()
+		d.open()
+		all := many(8, policy.LevelWarn)
+		d.commit(all...)
+		d.wait(time.Minute)
+		d.commit(page(all[7]))
+		d.wait(time.Minute)
+		sinkOf(c).take()
+		d.commit(page(all[6]))
+		d.wait(time.Minute)
+		if _, err := d.n.AddSilence(Silence{Unit: "c-INC-006", By: "li", Why: "known", Until: time.Now().Add(10 * time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		d.wait(30 * time.Minute)
+		d.kill()
+		d.open()
+		defer d.kill()
+		d.wait(10 * time.Minute)
+		if got := sinkOf(c).take(); len(got) != 0 {
+			t.Errorf("sent %q", got)
+		}
+	})
+}

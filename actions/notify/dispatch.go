@@ -116,7 +116,7 @@ func (c *channel) deliver(ctx context.Context, root string) {
 	case err == nil:
 		c.took(j, ref)
 		c.works(c.n.o.Now())
-	case errors.Is(err, ErrNothing) && j.kind == KindPost:
+	case errors.Is(err, ErrNothing) && j.kind == KindPost && c.class == DropIn:
 		c.leftUnsaid(j, ref)
 	case errors.Is(err, ErrNothing):
 		c.took(j, ref)

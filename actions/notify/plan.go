@@ -104,7 +104,11 @@ func (o outlook) wanted() plan {
 func (o outlook) first() plan {
 	r := o.rec
 	switch {
-	case !o.concerns(), r.Told == o.in.Rev: // there was nothing to say of it
+	case r.Closed != 0 && r.Owed && o.class == Alert:
+		return plan{kind: KindResolve, due: o.now}
+	case r.Closed != 0 && r.Owed:
+		return o.hush(plan{kind: KindResolve, due: o.now})
+	case !o.concerns(), o.class == DropIn && r.Told == o.in.Rev: // there was nothing to say of it
 		return plan{}
 	case r.Closed != 0 && o.class == Alert && (r.attempts > 0 || o.silenced.IsZero() && !o.stale()):
 		// It may have been raised all the same: the answer was lost, or defib

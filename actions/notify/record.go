@@ -74,6 +74,7 @@ type record struct {
 // told is what the channel knows of one incident.
 type told struct {
 	Here      bool   `json:"here,omitempty"`      // it has been told at all
+	Owed      bool   `json:"owed,omitempty"`      // the one before it was told, and its end was not
 	Told      int    `json:"told,omitempty"`      // the newest revision told
 	Seen      uint64 `json:"seen,omitempty"`      // what people see of the root: see seen
 	Paged     bool   `json:"paged,omitempty"`     // it was told that somebody is needed …
@@ -118,9 +119,7 @@ func (r *record) follow(in *policy.Incident, stays bool) {
 			*r = record{Root: r.Root} // IDs are given anew when the journal begins anew: this is another one
 		}
 		anew := told{Reopened: r.Posted != 0 && (r.Resolved != 0 || r.Reopened)}
-		if stays && r.Here && r.Resolved == 0 {
-			anew.Here, anew.PagedAt = true, r.PagedAt
-		}
+		anew.Owed = stays && (r.Here || r.Owed) && r.Resolved == 0
 		r.ID, r.Opened, r.told, r.Storm, r.Child, r.Rev = in.ID, opened, anew, "", false, 0
 	}
 	switch {

@@ -106,7 +106,7 @@ func (c *channel) planStorm(s *record) policy.Incident {
 		s.Rev = 0
 	}
 	s.follow(&in, true)
-	s.Paged = s.Paged && !slices.ContainsFunc(s.Members, func(root string) bool { return c.unpaged(c.recs[root], s) })
+	s.Paged = s.PagedAt != 0 && !slices.ContainsFunc(s.Members, func(root string) bool { return c.unpaged(c.recs[root], s) })
 	c.plan(s, &in)
 	in.Opened = began.time() // for people: what is told of it goes by the time of its record
 	return in

@@ -253,3 +253,33 @@ func endOfStorm(t *testing.T, c Channel) Message {
 	t.Fatal("the end of the storm is not told")
 	return Message{}
 }
+
+// A storm that waits for a channel still does when that is taken out and comes
+// back.
+func TestAPendingStormOutlivesItsChannel(t *testing.T) {
+	in(t, func(t *testing.T) {
+		c, other := to("c", Append, policy.LevelWarn), to("o", Append, policy.LevelPage)
+		d := newDesk(t, c, other)
+		d.o.Dir = t.TempDir()
+		d.open()
+		all := many(8, policy.LevelWarn)
+		for i := 1; i < 8; i++ {
+			all[i] = page(all[i])
+		}
+		d.commit(all[0])
+		d.wait(100 * time.Millisecond)
+		sinkOf(c).failing(failWith(ReasonAuth, 0))
+		d.commit(all...)
+		d.wait(time.Minute)
+		for _, channels := range [][]Channel{{other}, {c, other}} {
+			d.kill()
+			d.o.Channels = channels
+			sinkOf(c).take()
+			sinkOf(c).failing(nil)
+			d.open()
+			d.wait(time.Hour)
+		}
+		defer d.kill()
+		d.sent(c, "1h1m0s post STORM-001 page !")
+	})
+}

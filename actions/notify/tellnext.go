@@ -107,9 +107,9 @@ func (w *wordSet) waits(s Story) string {
 	switch policy.HoldReason(u.Detail) {
 	case policy.HoldOperator:
 		if len(u.Releases) == 0 {
-			return w.phrases["wait.operator"]
+			return w.phrases["wait.operator_file"]
 		}
-		return w.say("wait.release", "cmd", cutRunes(Clean(strings.Join(u.Releases, " && ")), 3*nameRunes))
+		return w.say("wait.operator", "cmd", cutRunes(Clean(strings.Join(u.Releases, " && ")), 3*nameRunes))
 	case policy.HoldGPU:
 		at := slices.IndexFunc(s.GPUs, func(g policy.GPUStatus) bool { return g.Hold != nil })
 		if at < 0 {

@@ -94,12 +94,12 @@ func tlsFromEnv(scheme string) (*tls.Config, error) {
 
 // certDir is where the TLS files for a host are: what DOCKER_CERT_PATH names,
 // else, when DOCKER_TLS_VERIFY wants TLS, where the docker command looks. It is
-// empty for a plain connection.
+// empty for a plain connection, and for https with the certificates of the system.
 func certDir(scheme string) (string, error) {
 	if scheme == "unix" || scheme == "http" {
 		return "", nil
 	}
-	if dir := os.Getenv(client.EnvOverrideCertPath); dir != "" || os.Getenv(client.EnvTLSVerify) == "" {
+	if dir := os.Getenv(client.EnvOverrideCertPath); dir != "" || scheme == "https" || os.Getenv(client.EnvTLSVerify) == "" {
 		return dir, nil
 	}
 	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {

@@ -37,7 +37,7 @@ func TestTLSFilesOfTheDockerCommand(t *testing.T) {
 	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "DOCKER_CERT_PATH") {
 		t.Errorf("without a home: got %v, want the way out", err)
 	}
-	for _, host := range []string{"unix:///run/docker.sock", "http://10.0.0.1:2375"} {
+	for _, host := range []string{"unix:///run/docker.sock", "http://10.0.0.1:2375", "https://docker.example.org"} {
 		o.Host = host
 		if _, err := New(o); err != nil {
 			t.Errorf("%s: got %v, want no look at the files", host, err)
