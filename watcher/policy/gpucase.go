@@ -123,7 +123,7 @@ func (m *Machine) gpuCase(u *unit, failed, waitFrom time.Time, e *Examination) g
 	c := gpu.Case{
 		Driver: m.host.GPU.Driver, Down: !u.Last.Running, ID: u.Last.Container, Gone: u.mapping.Gone, Unread: u.mapping.Unread, Signs: gpu.Signs(u.Last.Error),
 	}
-	if failed.After(m.host.GPU.Since) { // of the driver as it is now
+	if since := m.host.GPU.Since; failed.After(since) && u.triedSince(since) { // of the driver as it is now
 		c.Start = slices.Clone(c.Signs)
 	}
 	if !waitFrom.IsZero() {
@@ -151,6 +151,15 @@ func (m *Machine) gpuCase(u *unit, failed, waitFrom time.Time, e *Examination) g
 	slices.Sort(c.Signs)
 	c.Signs = slices.Compact(c.Signs)
 	return c
+}
+
+// triedSince reports whether a start of u was tried since then. The engine keeps
+// the error of a start until the next one, over a reboot too.
+func (u *unit) triedSince(since time.Time) bool {
+	if n := len(u.Repairs); n > 0 && u.Repairs[n-1].After(since) {
+		return true
+	}
+	return u.LastExit != nil && u.LastExit.Error == u.Last.Error && u.LastExit.At.After(since)
 }
 
 // unheard: defib has just started and there was a driver, which has not said

@@ -60,6 +60,15 @@ func (m *Machine) freeGPU(target, part, rule, why string) {
 	m.kick = true
 }
 
+// startRefutes: where only a start that failed told of a driver that does not fit,
+// one that works tells otherwise.
+func (m *Machine) startRefutes(u *unit) {
+	h, held := m.gpuHold(allGPUs, partFault)
+	if held && h.Judgement.Rule == "driver_mismatch" && u.mapping.Certain && u.onGPU() && u.Run.Began.After(h.Since) {
+		m.freeGPU(allGPUs, partFault, "gpu_cleared", u.Name+" was started with its GPU, so the driver fits")
+	}
+}
+
 // closeGPU ends the incident about a GPU.
 func (m *Machine) closeGPU(target, rule, why string) {
 	told := m.told(target)

@@ -204,7 +204,11 @@ func (m *Machine) resetDone(g *GPU) {
 	}
 	m.freeGPU(g.UUID, partState, "gpu_cleared", why)
 	if len(m.gpuHolds(g.UUID)) > 0 { // it held them before, and they ran
-		m.undoStops(r)
+		for _, key := range r.Units {
+			if u := m.units[key]; u != nil && !m.isHeldElsewhere(u, g.UUID) {
+				m.undoStop(u)
+			}
+		}
 	}
 	m.endReset(r)
 }
@@ -256,8 +260,11 @@ func (m *Machine) resetFails(why string) {
 	m.host.GPU.Reset = nil
 	m.touchHost()
 	var stopped []string
-	if !m.lostForGood(r.GPU) { // a start there could hang for ever
-		stopped = m.undoStops(r)
+	for _, key := range r.Units {
+		u := m.units[key]
+		if u != nil && !m.lostForGood(r.GPU) && m.undoStop(u) { // a start there could hang for ever
+			stopped = append(stopped, u.Name)
+		}
 	}
 	text := fmt.Sprintf("%s could not be reset: %s", m.gpuTitle(r.GPU), why)
 	if len(stopped) > 0 {
@@ -267,23 +274,19 @@ func (m *Machine) resetFails(why string) {
 	m.endReset(r)
 }
 
-// undoStops lets what was stopped for a reset start as it ran before it, hold or
-// not, and names it.
-func (m *Machine) undoStops(r *GPUReset) (stopped []string) {
-	for _, key := range r.Units {
-		switch u := m.units[key]; {
-		case u == nil:
-		case u.OursFor == ruleGPUReset:
-			u.OursFor = ruleGPUUndo
-			stopped = append(stopped, u.Name)
-			m.touch(u)
-		case u.Op != nil && u.Op.Rule == ruleGPUReset: // it is still ending
-			u.Op.Rule = ruleGPUUndo
-			stopped = append(stopped, u.Name)
-			m.touch(u)
-		}
+// undoStop lets what was stopped for a reset start as it ran before it, hold or
+// not. It reports whether u was.
+func (m *Machine) undoStop(u *unit) bool {
+	switch {
+	case u.OursFor == ruleGPUReset:
+		u.OursFor = ruleGPUUndo
+	case u.Op != nil && u.Op.Rule == ruleGPUReset: // it is still ending
+		u.Op.Rule = ruleGPUUndo
+	default:
+		return false
 	}
-	return stopped
+	m.touch(u)
+	return true
 }
 
 // lostForGood: only a reboot helps that GPU.

@@ -91,6 +91,11 @@ func (m *Machine) heldElsewhere(u *unit, uuid string) (Hold, bool) {
 	return m.host.Holds[i], true
 }
 
+func (m *Machine) isHeldElsewhere(u *unit, uuid string) bool {
+	_, held := m.heldElsewhere(u, uuid)
+	return held
+}
+
 // strangers are processes on a GPU that defib cannot stop.
 func (m *Machine) strangers(g *GPU) string {
 	var who []string

@@ -91,7 +91,7 @@ func (m *Machine) keyOf(ev Event) string {
 	case own != nil:
 		return own.Key
 	case first != nil && o != nil && o.Running && first.Seen && first.Last.Running && !first.Run.Died:
-		if key := ownKey(o.Name, o.Labels); m.units[key] == nil {
+		if key := ownKey(o.Name, o.Labels); m.units[key] == nil || m.units[key].Last.Labels[labelID] == ev.Unit { // the second again, recreated
 			return key
 		}
 	}
@@ -205,7 +205,7 @@ func (m *Machine) newVersion(u *unit, v string) {
 		return
 	}
 	m.versionChanged(u, was, v)
-	u.Check, u.TTR, u.HadGPUs, u.SeenGPUs, u.Run.GPUs = Check{}, nil, nil, nil, nil
+	u.Check, u.TTR, u.HadGPUs = Check{}, nil, nil
 	m.pardon(u)
 	u.Past = nil
 	m.step(u, "new_version", "its image or configuration was changed; it gets full retries")
@@ -284,6 +284,7 @@ func (m *Machine) newRun(u *unit, prev *Observation, ev Event, back bool) {
 		m.pardon(u)
 		m.step(u, "started_by_somebody", "somebody started it; it gets full retries")
 	}
+	m.startRefutes(u)
 	m.gather(u)
 	m.touch(u)
 }

@@ -145,9 +145,9 @@ func (m *Machine) judgeEnd(u *unit) verdict {
 		return verdict{finding: findFailed, rule: "crash_loop", text: "defib stopped it, since Docker kept starting it in vain", verb: VerbStart}
 	case u.Ours && u.OursFor != "":
 		return verdict{finding: findFailed, rule: "stopped_for_gpu", text: "defib stopped it for the sake of its GPU", verb: VerbStart, free: true}
-	case leftDown(u) && u.Run.NoStart != "":
+	case m.leftDown(u) && u.Run.NoStart != "":
 		return verdict{finding: findFailed, rule: "repair_failed", text: noStart(u.Run.NoStart), verb: VerbStart}
-	case leftDown(u):
+	case m.leftDown(u):
 		return verdict{finding: findFailed, rule: "repair_failed", text: "it did not come up again: " + exitText(u), verb: VerbStart}
 	case !p.Everything():
 		return verdict{finding: findDown, rule: "out_of_reach", text: exitText(u) + "; " + p.Via +
@@ -170,9 +170,12 @@ func (m *Machine) judgeEnd(u *unit) verdict {
 
 // leftDown: our own act left it down. What ended while it started, once we had
 // restarted it, counts as that where exits as such are not healed.
-func leftDown(u *unit) bool {
-	starting := u.Run.By == byDefib && u.Run.ReadyAt.IsZero() && !u.EngineHit && (u.Run.Died || !calmExit(&u.Last))
-	return u.Ours || starting && !u.policy.Everything()
+func (m *Machine) leftDown(u *unit) bool {
+	if u.Ours || u.policy.Everything() {
+		return u.Ours
+	}
+	starting := u.Run.By == byDefib && u.Run.ReadyAt.IsZero() && u.LastExit != nil && u.LastExit.At.Before(m.startDeadline(u))
+	return starting && !u.EngineHit && (u.Run.Died || !calmExit(&u.Last))
 }
 
 // judgeExit: it ended by itself.

@@ -20,6 +20,7 @@ func (m *Machine) daemonStart(ev Event) {
 	})
 	m.gpusTakenOver(rebooted)
 	if rebooted {
+		m.remap() // of the GPUs none is known any more
 		m.changed("", "the host was booted")
 	}
 	m.touchHost()
@@ -84,7 +85,7 @@ func (m *Machine) settle(again bool) {
 // shutdown.
 func (u *unit) hit(ran bool) {
 	if u.WasUp && !u.WantDown && !u.Ours && (ran || u.Stop != nil) {
-		u.EngineHit, u.HitStopped = true, u.Stop != nil
+		u.EngineHit, u.HitStopped = true, u.HitStopped || u.Stop != nil // the boot, and then its new process
 	}
 	u.Stop = nil
 }
