@@ -194,3 +194,48 @@ func TestOwedEndsAndAStorm(t *testing.T) {
 		}
 	})
 }
+
+// An end that is owed is tried for as long as one of an incident that was told,
+// and passes the quiet hours where somebody was called.
+func TestAnOwedEndIsKept(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails func(Message) error
+		after time.Duration
+		want  string
+	}{
+		"refused once":        {failWith(ReasonClient, 0), 10 * time.Minute, "32m0s resolve INC-2 warn over re:1"},
+		"parked for long":     {failWith(ReasonAuth, 0), 8 * 24 * time.Hour, "192h7m0s resolve INC-2 warn over re:1"},
+		"in the quiet hours":  {failWith(ReasonNetwork, 0), time.Minute, "3m17s resolve INC-2 warn over re:1"},
+		"of what is well now": {nil, time.Minute, "2m0s resolve INC-2 warn over re:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) { // from midnight, UTC
+				ch := to("c", Append, policy.LevelPage)
+				d := newDesk(t, ch)
+				d.o.Quiet = Quiet{From: 1, To: 31, Zone: time.UTC}
+				if c.after < 10*time.Minute {
+					d.o.Quiet.To = 7 * 60
+				}
+				d.open()
+				defer d.kill()
+				x := trouble("INC-1", policy.LevelPage)
+				d.commit(x)
+				sinkOf(ch).failing(failWith(ReasonNetwork, 0))
+				d.commit(over(x))
+				d.wait(time.Minute)
+				y := trouble("INC-2", policy.LevelWarn)
+				y.Root, y.Times = x.ID, 2
+				d.commit(y)
+				d.wait(time.Minute)
+				sinkOf(ch).failing(c.fails)
+				d.commit(over(y))
+				d.wait(c.after)
+				sinkOf(ch).failing(nil)
+				d.wait(24 * time.Hour)
+				if got := sinkOf(ch).take(); len(got) != 2 || got[1] != c.want {
+					t.Errorf("sent %q, want %q after the page", got, c.want)
+				}
+			})
+		})
+	}
+}

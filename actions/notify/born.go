@@ -83,7 +83,7 @@ func leave(tx *bolt.Tx, channel string) error {
 		if err := json.Unmarshal(v, &r); err != nil {
 			return fmt.Errorf("read record %q: %w", key, err)
 		}
-		if (r.Here || r.Owed) && r.Resolved == 0 || r.Closed == 0 && (r.Storm != "" || len(r.Members) > 0 || r.Paged) {
+		if r.owes() || r.Closed == 0 && (r.Storm != "" || len(r.Members) > 0 || r.Paged) {
 			left++
 		} else {
 			over = append(over, row{key: string(key)})

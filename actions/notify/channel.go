@@ -192,7 +192,7 @@ func (c *channel) allDirty() {
 		switch {
 		case len(r.Members) > 0:
 			c.planStorm(r)
-		case r.Closed == 0 || r.kind != "" || r.Here && r.Resolved == 0:
+		case r.Closed == 0 || r.kind != "" || r.owes():
 			c.dirty[r.ID] = r.Parent != ""
 		}
 	}
@@ -221,7 +221,7 @@ func (c *channel) read(id string) (policy.Incident, bool) {
 	for root, r := range c.recs {
 		switch {
 		case r.ID != id || len(r.Members) > 0:
-		case r.Here && r.Resolved == 0:
+		case r.owes():
 			return r.orphaned(c.n.o.Now()), true
 		default:
 			c.forget(root)
@@ -239,7 +239,7 @@ func (c *channel) forget(root string) {
 func (c *channel) prune(now time.Time) {
 	c.pruneAt = now.Add(pruneEvery)
 	for root, r := range c.recs {
-		if r.Closed != 0 && now.Sub(r.Closed.time()) > forgetAfter && (!r.Here || r.Resolved != 0) {
+		if r.Closed != 0 && now.Sub(r.Closed.time()) > forgetAfter && !r.owes() {
 			c.forget(root)
 		}
 	}

@@ -68,6 +68,14 @@ func (o outlook) next() plan {
 // hush puts a message off for silences and quiet hours. What notifies nobody,
 // an edit, is not hushed: it keeps what was said true.
 func (o outlook) hush(p plan) plan {
+	if p = o.mute(p); p.kind != "" && !o.rec.grave() {
+		p.due = o.quiet.after(p.due)
+	}
+	return p
+}
+
+// mute puts off a message to the end of a silence.
+func (o outlook) mute(p plan) plan {
 	if p.kind == "" {
 		return p
 	}
@@ -76,9 +84,6 @@ func (o outlook) hush(p plan) plan {
 	}
 	if o.silenced.After(p.due) {
 		p.due = o.silenced
-	}
-	if !o.rec.grave() {
-		p.due = o.quiet.after(p.due)
 	}
 	return p
 }
@@ -106,6 +111,8 @@ func (o outlook) first() plan {
 	switch {
 	case r.Closed != 0 && r.Owed && o.class == Alert:
 		return plan{kind: KindResolve, due: o.now}
+	case r.Closed != 0 && r.OwedPage: // who was called may sleep on
+		return o.mute(plan{kind: KindResolve, due: o.now})
 	case r.Closed != 0 && r.Owed:
 		return o.hush(plan{kind: KindResolve, due: o.now})
 	case !o.concerns(), o.class == DropIn && r.Told == o.in.Rev: // there was nothing to say of it

@@ -74,7 +74,8 @@ type record struct {
 // told is what the channel knows of one incident.
 type told struct {
 	Here      bool   `json:"here,omitempty"`      // it has been told at all
-	Owed      bool   `json:"owed,omitempty"`      // the one before it was told, and its end was not
+	Owed      bool   `json:"owed,omitempty"`      // the one before it was told, and its end was not …
+	OwedPage  bool   `json:"owed_page,omitempty"` // … for which somebody was called
 	Told      int    `json:"told,omitempty"`      // the newest revision told
 	Seen      uint64 `json:"seen,omitempty"`      // what people see of the root: see seen
 	Paged     bool   `json:"paged,omitempty"`     // it was told that somebody is needed …
@@ -119,7 +120,8 @@ func (r *record) follow(in *policy.Incident, stays bool) {
 			*r = record{Root: r.Root} // IDs are given anew when the journal begins anew: this is another one
 		}
 		anew := told{Reopened: r.Posted != 0 && (r.Resolved != 0 || r.Reopened)}
-		anew.Owed = stays && (r.Here || r.Owed) && r.Resolved == 0
+		anew.Owed = stays && r.owes()
+		anew.OwedPage = anew.Owed && (r.grave() || r.OwedPage)
 		r.ID, r.Opened, r.told, r.Storm, r.Child, r.Rev = in.ID, opened, anew, "", false, 0
 	}
 	switch {
@@ -184,10 +186,13 @@ func (r *record) dropped() bool { return r.Dropped != 0 && r.Dropped == r.Rev }
 // uncalled: somebody is needed, and the service will not take that.
 func (r *record) uncalled() bool { return r.urgent() && r.dropped() && r.Refused != 0 }
 
+// owes: people take it for open, or the one that it continues.
+func (r *record) owes() bool { return (r.Here || r.Owed) && r.Resolved == 0 }
+
 // unended: it is over, and the service would not take that. After a day nobody
 // wants to know.
 func (r *record) unended(now time.Time) bool {
-	return r.Closed != 0 && r.Here && r.Resolved == 0 && r.Refused != 0 && now.Sub(r.Closed.time()) < expirePage
+	return r.Closed != 0 && r.owes() && r.Refused != 0 && now.Sub(r.Closed.time()) < expirePage
 }
 
 // kept: what the service would not take is tried again.

@@ -361,7 +361,12 @@ func (m *Machine) endOp(u *unit) {
 	case op.Verb != VerbStop:
 		u.OursFor = "" // if it did not come up, that is a failure like any other
 		moved := !u.Last.StartedAt.Equal(op.StartedAt)
-		u.Ours = !u.Last.Running && (!op.Orphan || !moved) // it did start it; its end is not ours
+		u.Ours = !u.Last.Running && (!op.Orphan || !moved)                                             // it did start it; its end is not ours
+		if e := u.LastExit; !u.Last.Running && u.startFault() && e != nil && e.Error == u.Last.Error { // so it was now, too
+			again := *e
+			again.At = m.now
+			u.LastExit = &again
+		}
 	case (op.Rule == ruleGPUHeld || op.Rule == ruleGPUReset || op.Rule == ruleGPUUndo) && !u.Last.Running:
 		u.Ours, u.OursFor, u.Run.Counted = true, op.Rule, true
 	case op.Operator && op.Rule != "operator" && u.Last.Running: // it would not end, and nobody wants it down

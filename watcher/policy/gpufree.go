@@ -65,6 +65,7 @@ func (m *Machine) freeGPU(target, part, rule, why string) {
 func (m *Machine) startRefutes(u *unit) {
 	h, held := m.gpuHold(allGPUs, partFault)
 	if held && h.Judgement.Rule == "driver_mismatch" && u.mapping.Certain && u.onGPU() && u.Run.Began.After(h.Since) {
+		m.host.GPU.Since = m.now // what others could not do before it says nothing of now
 		m.freeGPU(allGPUs, partFault, "gpu_cleared", u.Name+" was started with its GPU, so the driver fits")
 	}
 }

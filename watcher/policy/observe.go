@@ -205,7 +205,8 @@ func (m *Machine) newVersion(u *unit, v string) {
 		return
 	}
 	m.versionChanged(u, was, v)
-	u.Check, u.TTR, u.HadGPUs = Check{}, nil, nil
+	u.Check, u.TTR, u.HadGPUs, u.SeenGPUs, u.Run.GPUs = Check{}, nil, nil, nil, nil
+	m.refile(u)
 	m.pardon(u)
 	u.Past = nil
 	m.step(u, "new_version", "its image or configuration was changed; it gets full retries")

@@ -45,7 +45,7 @@ func (m *Machine) wantedBack(u *unit) bool {
 // has its defib.id.
 func (m *Machine) absent(u *unit) {
 	id := m.units[u.Last.Labels[labelID]]
-	there := m.namesake(u.Key, "") != nil || id != nil && id != u && id.Gone.IsZero() || slices.ContainsFunc(m.host.Others, func(o Other) bool { return o.Name == u.Name })
+	there := m.namesake(u.Key, "") != nil || id != nil && id != u && id.Gone.IsZero() && !id.WantDown || slices.ContainsFunc(m.host.Others, func(o Other) bool { return o.Name == u.Name })
 	if !u.WantDown && !there && !m.projectGone(u.Project) {
 		text := "its container was removed " + span(m.now.Sub(u.Gone)) + " ago and has not come back; if that was not meant, create it again"
 		m.open(u, "removed", text, LevelWarn)

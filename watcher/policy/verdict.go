@@ -174,7 +174,8 @@ func (m *Machine) leftDown(u *unit) bool {
 	if u.Ours || u.policy.Everything() {
 		return u.Ours
 	}
-	starting := u.Run.By == byDefib && u.Run.ReadyAt.IsZero() && u.LastExit != nil && u.LastExit.At.Before(m.startDeadline(u))
+	due := u.Failure != nil && u.Giveup == nil // it was to be restarted once more
+	starting := u.Run.By == byDefib && u.Run.ReadyAt.IsZero() && u.LastExit != nil && (due || u.LastExit.At.Before(m.startDeadline(u)))
 	return starting && !u.EngineHit && (u.Run.Died || !calmExit(&u.Last))
 }
 
