@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -207,10 +208,18 @@ func (c *Container) Pause(t testing.TB) {
 	c.must(t, "pause", c.e.Client.ContainerPause(t.Context(), c.ID))
 }
 
-// Remove removes it by force, as a human does.
+// Remove removes it by force, as a human does: once more where the engine still
+// writes into the folder that it removes.
 func (c *Container) Remove(t testing.TB) {
 	t.Helper()
-	c.must(t, "remove", c.e.Client.ContainerRemove(t.Context(), c.ID, container.RemoveOptions{Force: true}))
+	remove := func() error {
+		return c.e.Client.ContainerRemove(t.Context(), c.ID, container.RemoveOptions{Force: true})
+	}
+	err := remove()
+	if err != nil && strings.Contains(err.Error(), "directory not empty") {
+		err = remove()
+	}
+	c.must(t, "remove", err)
 }
 
 func (c *Container) must(t testing.TB, what string, err error) {
