@@ -88,7 +88,7 @@ func rulesIn(t *testing.T, dirs ...string) []string {
 			found[s] = true
 		}
 	}
-	calls := strings.Fields("open page newIncident note step stepIn say sayIn pageIn pageHost giveUp closeIncident end act about byRow freeGPU ask poll become rest decide")
+	calls := strings.Fields("open page pageOnce newIncident note step stepIn say sayIn pageIn pageHost giveUp closeIncident end act about byRow freeGPU ask poll become rest decide")
 	for _, dir := range dirs {
 		walk(t, dir, func(n ast.Node) {
 			switch n := n.(type) {

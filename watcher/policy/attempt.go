@@ -263,13 +263,10 @@ func (m *Machine) stuck(u *unit) {
 	m.page(u, "stuck", "Docker could not end it even with SIGKILL: "+u.Op.Text+". A driver or the kernel holds it; look at `dmesg`, and reboot if it stays")
 }
 
-// stopRefused calls a human once: what should end goes on.
+// stopRefused: what should end goes on.
 func (m *Machine) stopRefused(u *unit) {
 	u.Refused = m.now
-	if key := u.Incident + " stop_refused"; u.PagedFor != key {
-		u.PagedFor = key
-		m.page(u, "stop_refused", sentence("it is to be stopped, and Docker refuses that: "+u.Op.Text, "Stop it yourself: `docker stop "+u.Name+"`"))
-	}
+	m.pageOnce(u, "stop_refused", sentence("it is to be stopped, and Docker refuses that: "+u.Op.Text, "Stop it yourself: `docker stop "+u.Name+"`"))
 }
 
 // outcomeBy is how long after its stop timeout an act must have an outcome.
@@ -361,12 +358,8 @@ func (m *Machine) endOp(u *unit) {
 	case op.Verb != VerbStop:
 		u.OursFor = "" // if it did not come up, that is a failure like any other
 		moved := !u.Last.StartedAt.Equal(op.StartedAt)
-		u.Ours = !u.Last.Running && (!op.Orphan || !moved)                                             // it did start it; its end is not ours
-		if e := u.LastExit; !u.Last.Running && u.startFault() && e != nil && e.Error == u.Last.Error { // so it was now, too
-			again := *e
-			again.At = m.now
-			u.LastExit = &again
-		}
+		u.Ours = !u.Last.Running && (!op.Orphan || !moved) // it did start it; its end is not ours
+		m.failedAgain(u)
 	case (op.Rule == ruleGPUHeld || op.Rule == ruleGPUReset || op.Rule == ruleGPUUndo) && !u.Last.Running:
 		u.Ours, u.OursFor, u.Run.Counted = true, op.Rule, true
 	case op.Operator && op.Rule != "operator" && u.Last.Running: // it would not end, and nobody wants it down
@@ -376,6 +369,16 @@ func (m *Machine) endOp(u *unit) {
 		u.Ours, u.Run.Counted = true, true
 		m.giveUp(u, "crash_loop", fmt.Sprintf(
 			"it failed %d times in a row and Docker kept starting it, so defib stopped it; `docker start %s` undoes that", u.Streak+u.Early, u.Name))
+	}
+}
+
+// failedAgain: a start failed on a GPU with the error of the one before, which
+// looks as if nothing had been tried since.
+func (m *Machine) failedAgain(u *unit) {
+	if e := u.LastExit; !u.Last.Running && u.startFault() && e != nil && e.Error == u.Last.Error {
+		again := *e
+		again.At = m.now
+		u.LastExit = &again
 	}
 }
 

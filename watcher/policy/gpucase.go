@@ -347,10 +347,7 @@ func (m *Machine) pageWait(u *unit, j gpu.Judgement) {
 		m.pageHang(u, j)
 		return
 	}
-	if u.PagedFor != u.Incident+" "+j.Rule { // else a human knows already
-		m.page(u, j.Rule, sentence(u.Failure.Text+"; "+j.Cause, j.Remedy))
-		u.PagedFor = u.Incident + " " + j.Rule
-	}
+	m.pageOnce(u, j.Rule, sentence(u.Failure.Text+"; "+j.Cause, j.Remedy))
 }
 
 // pageHang calls a human about a driver that does not answer.

@@ -205,7 +205,11 @@ func (m *Machine) resetDone(g *GPU) {
 	m.freeGPU(g.UUID, partState, "gpu_cleared", why)
 	if len(m.gpuHolds(g.UUID)) > 0 { // it held them before, and they ran
 		for _, key := range r.Units {
-			if u := m.units[key]; u != nil && !m.isHeldElsewhere(u, g.UUID) {
+			u := m.units[key]
+			if u == nil {
+				continue
+			}
+			if _, held := m.heldElsewhere(u, g.UUID); !held {
 				m.undoStop(u)
 			}
 		}
@@ -260,9 +264,9 @@ func (m *Machine) resetFails(why string) {
 	m.host.GPU.Reset = nil
 	m.touchHost()
 	var stopped []string
+	lost := m.lostForGood(r.GPU) // a start there could hang for ever
 	for _, key := range r.Units {
-		u := m.units[key]
-		if u != nil && !m.lostForGood(r.GPU) && m.undoStop(u) { // a start there could hang for ever
+		if u := m.units[key]; u != nil && !lost && m.undoStop(u) {
 			stopped = append(stopped, u.Name)
 		}
 	}

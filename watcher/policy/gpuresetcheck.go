@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,11 +29,7 @@ func (m *Machine) resetRefusal(g *GPU, c *Command) string {
 		}
 	}
 	for _, u := range m.usersOf(g.UUID) {
-		why := m.unitForbidsReset(u)
-		if why == "" {
-			why = m.staysDown(u, g.UUID, c.Force)
-		}
-		if why != "" {
+		if why := cmp.Or(m.unitForbidsReset(u), m.staysDown(u, g.UUID, c.Force)); why != "" {
 			return why
 		}
 	}
@@ -89,11 +86,6 @@ func (m *Machine) heldElsewhere(u *unit, uuid string) (Hold, bool) {
 		return Hold{}, false
 	}
 	return m.host.Holds[i], true
-}
-
-func (m *Machine) isHeldElsewhere(u *unit, uuid string) bool {
-	_, held := m.heldElsewhere(u, uuid)
-	return held
 }
 
 // strangers are processes on a GPU that defib cannot stop.

@@ -134,14 +134,12 @@ func (m *Machine) rekeyGPUs(old, key string) {
 	}
 	for i := range m.host.GPU.GPUs {
 		g := &m.host.GPU.GPUs[i]
-		if slices.ContainsFunc(g.Blamed, func(b Blame) bool { return b.Unit == old }) {
-			g.Blamed = slices.Clone(g.Blamed)
-			for j := range g.Blamed {
-				if g.Blamed[j].Unit == old {
-					g.Blamed[j].Unit = key
-				}
+		g.Blamed = slices.Clone(g.Blamed) // what was handed out is never changed in place
+		for j := range g.Blamed {
+			if g.Blamed[j].Unit == old {
+				g.Blamed[j].Unit = key
+				m.touchHost()
 			}
-			m.touchHost()
 		}
 	}
 }
@@ -250,9 +248,13 @@ func (m *Machine) started(u *unit, ev Event) {
 	fresh := !u.Last.Running && ev.EngineTime.After(u.Last.FinishedAt)
 	if fresh && (u.WantDown || u.Ours && u.Giveup != nil && u.Giveup.Open) { // Docker starts no such by itself
 		u.WantDown = false
-		m.pardon(u)
-		m.step(u, "started_by_somebody", "somebody started it; it gets full retries")
+		m.startedBySomebody(u)
 	}
+}
+
+func (m *Machine) startedBySomebody(u *unit) {
+	m.pardon(u)
+	m.step(u, "started_by_somebody", "somebody started it; it gets full retries")
 }
 
 func (m *Machine) restarted(u *unit) {
@@ -283,13 +285,14 @@ func (m *Machine) stopStands(u *unit) bool {
 		m.touch(u)
 	}
 	if s.Down.IsZero() {
-		if at := m.stopsUntil(u); !m.now.Before(at) { // it did not stop: the signal meant something else
+		until := u.stopsUntil()
+		if !m.now.Before(until) { // it did not stop: the signal meant something else
 			u.Stop = nil
 			m.touch(u)
 			return false
 		}
 		m.become(u, Stopped, "stopping", "stopped_by_somebody", "somebody is stopping it")
-		u.wake = m.stopsUntil(u)
+		u.wake = until
 		return true
 	}
 	if at := m.confirmAt(u); m.now.Before(at) {
@@ -310,7 +313,7 @@ func (m *Machine) stopStands(u *unit) bool {
 const drainMost = 10 * time.Minute
 
 // stopsUntil is when a stop signal that did not end u meant something else.
-func (m *Machine) stopsUntil(u *unit) time.Time {
+func (u *unit) stopsUntil() time.Time {
 	s := u.Stop
 	if h := u.Last.Health; h != nil {
 		if p := newest(h, u.Last.StartedAt); p != nil && p.ExitCode != 0 && !p.End.Before(s.Engine) {

@@ -282,8 +282,7 @@ func (m *Machine) newRun(u *unit, prev *Observation, ev Event, back bool) {
 		u.Stop = nil
 	}
 	if by == bySomebody {
-		m.pardon(u)
-		m.step(u, "started_by_somebody", "somebody started it; it gets full retries")
+		m.startedBySomebody(u)
 	}
 	m.startRefutes(u)
 	m.gather(u)

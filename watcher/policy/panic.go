@@ -111,8 +111,8 @@ func (m *Machine) panicTimers() {
 	}
 }
 
-// heldElsewhere ends a panic that has nothing more to prove.
-const heldElsewhere = "what holds the others up is something else"
+// nothingToProve ends a panic that has nothing more to prove.
+const nothingToProve = "what holds the others up is something else"
 
 func (m *Machine) movePanic(p *Panic) (why string, over bool) {
 	if u := m.proof(p); u != nil {
@@ -132,7 +132,7 @@ func (m *Machine) movePanic(p *Panic) (why string, over bool) {
 	u, waits := m.cheapest(p)
 	if u == nil {
 		if waits.IsZero() {
-			return heldElsewhere, true
+			return nothingToProve, true
 		}
 		p.Next = waits
 		m.touchHost()
@@ -301,7 +301,7 @@ func (m *Machine) endPanic(i int, why string) {
 		}
 	}
 	m.sayIn(p.Incident, "panic_over", why)
-	if why != heldElsewhere {
+	if why != nothingToProve {
 		m.uncall(p.Incident) // the repair works after all
 	}
 	m.closeGroup(p.Incident)

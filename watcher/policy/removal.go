@@ -44,14 +44,21 @@ func (m *Machine) wantedBack(u *unit) bool {
 // told once, unless its whole project went, it is back and opts out, or another
 // has its defib.id.
 func (m *Machine) absent(u *unit) {
-	id := m.units[u.Last.Labels[labelID]]
-	there := m.namesake(u.Key, "") != nil || id != nil && id != u && id.Gone.IsZero() && !id.WantDown || slices.ContainsFunc(m.host.Others, func(o Other) bool { return o.Name == u.Name })
-	if !u.WantDown && !there && !m.projectGone(u.Project) {
+	if !u.WantDown && !m.replaced(u) && !m.projectGone(u.Project) {
 		text := "its container was removed " + span(m.now.Sub(u.Gone)) + " ago and has not come back; if that was not meant, create it again"
 		m.open(u, "removed", text, LevelWarn)
 		m.closeIncident(u, "removed", text)
 	}
 	m.forget(u)
+}
+
+// replaced: another has its defib.id, or it is back and opts out.
+func (m *Machine) replaced(u *unit) bool {
+	first := m.units[u.Last.Labels[labelID]]
+	if m.namesake(u.Key, "") != nil || first != nil && first != u && first.Gone.IsZero() && !first.WantDown {
+		return true
+	}
+	return slices.ContainsFunc(m.host.Others, func(o Other) bool { return o.Name == u.Name })
 }
 
 func (m *Machine) projectGone(project string) bool {

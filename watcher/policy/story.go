@@ -128,6 +128,14 @@ func (m *Machine) page(u *unit, rule, text string) {
 	m.markPaged(m.incidents[u.Incident])
 }
 
+// pageOnce calls a human for one thing once in an incident; then they know.
+func (m *Machine) pageOnce(u *unit, rule, text string) {
+	if u.PagedFor != u.Incident+" "+rule {
+		m.page(u, rule, text)
+		u.PagedFor = u.Incident + " " + rule
+	}
+}
+
 func (m *Machine) markPaged(in *Incident) {
 	if in == nil {
 		return

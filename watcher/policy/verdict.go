@@ -145,10 +145,12 @@ func (m *Machine) judgeEnd(u *unit) verdict {
 		return verdict{finding: findFailed, rule: "crash_loop", text: "defib stopped it, since Docker kept starting it in vain", verb: VerbStart}
 	case u.Ours && u.OursFor != "":
 		return verdict{finding: findFailed, rule: "stopped_for_gpu", text: "defib stopped it for the sake of its GPU", verb: VerbStart, free: true}
-	case m.leftDown(u) && u.Run.NoStart != "":
-		return verdict{finding: findFailed, rule: "repair_failed", text: noStart(u.Run.NoStart), verb: VerbStart}
 	case m.leftDown(u):
-		return verdict{finding: findFailed, rule: "repair_failed", text: "it did not come up again: " + exitText(u), verb: VerbStart}
+		text := "it did not come up again: " + exitText(u)
+		if u.Run.NoStart != "" {
+			text = noStart(u.Run.NoStart)
+		}
+		return verdict{finding: findFailed, rule: "repair_failed", text: text, verb: VerbStart}
 	case !p.Everything():
 		return verdict{finding: findDown, rule: "out_of_reach", text: exitText(u) + "; " + p.Via +
 			" asks only for unhealthy containers to be restarted (defib.enable=true heals exits too)"}
