@@ -100,8 +100,7 @@ func TestTheEndOfAChainIsTold(t *testing.T) {
 				sinkOf(ch).failing(failWith(ReasonNetwork, 0))
 				d.commit(over(x))
 				d.wait(time.Minute)
-				y := trouble("INC-2", policy.LevelWarn)
-				y.Root, y.Times = x.ID, 2
+				y := follows(x, "INC-2", policy.LevelWarn)
 				d.commit(y)
 				d.wait(3 * time.Minute)
 				sinkOf(ch).failing(nil)
@@ -127,8 +126,7 @@ func TestWhatFollowsAnEndThatWasNotToldCalls(t *testing.T) {
 				sinkOf(ch).failing(failWith(ReasonNetwork, 0))
 				d.commit(over(x))
 				d.wait(time.Minute)
-				y := trouble("INC-2", policy.LevelPage)
-				y.Root, y.Times = x.ID, 2
+				y := follows(x, "INC-2", policy.LevelPage)
 				d.commit(y)
 				sinkOf(ch).failing(nil)
 				d.wait(time.Hour)
@@ -153,8 +151,7 @@ func TestTheEndOfAChainIsToldAfterQuietHours(t *testing.T) {
 		d.wait(40 * time.Minute)
 		d.commit(over(x))
 		d.wait(5 * time.Minute)
-		y := trouble("INC-2", policy.LevelInfo)
-		y.Root, y.Times = x.ID, 2
+		y := follows(x, "INC-2", policy.LevelInfo)
 		d.commit(y)
 		d.wait(3 * time.Minute)
 		d.commit(over(y))
@@ -201,21 +198,19 @@ func TestAnOwedEndIsKept(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails func(Message) error
 		after time.Duration
+		quiet int // until this hour
 		want  string
 	}{
-		"refused once":        {failWith(ReasonClient, 0), 10 * time.Minute, "32m0s resolve INC-2 warn over re:1"},
-		"parked for long":     {failWith(ReasonAuth, 0), 8 * 24 * time.Hour, "192h7m0s resolve INC-2 warn over re:1"},
-		"in the quiet hours":  {failWith(ReasonNetwork, 0), time.Minute, "3m17s resolve INC-2 warn over re:1"},
-		"of what is well now": {nil, time.Minute, "2m0s resolve INC-2 warn over re:1"},
+		"refused once":        {failWith(ReasonClient, 0), 10 * time.Minute, 0, "32m0s resolve INC-2 warn over re:1"},
+		"parked for long":     {failWith(ReasonAuth, 0), 8 * 24 * time.Hour, 0, "192h7m0s resolve INC-2 warn over re:1"},
+		"in the quiet hours":  {failWith(ReasonNetwork, 0), time.Minute, 7, "3m17s resolve INC-2 warn over re:1"},
+		"of what is well now": {nil, time.Minute, 7, "2m0s resolve INC-2 warn over re:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T) { // from midnight, UTC
 				ch := to("c", Append, policy.LevelPage)
 				d := newDesk(t, ch)
-				d.o.Quiet = Quiet{From: 1, To: 31, Zone: time.UTC}
-				if c.after < 10*time.Minute {
-					d.o.Quiet.To = 7 * 60
-				}
+				d.o.Quiet = Quiet{To: c.quiet * 60, Zone: time.UTC}
 				d.open()
 				defer d.kill()
 				x := trouble("INC-1", policy.LevelPage)
@@ -223,8 +218,7 @@ func TestAnOwedEndIsKept(t *testing.T) {
 				sinkOf(ch).failing(failWith(ReasonNetwork, 0))
 				d.commit(over(x))
 				d.wait(time.Minute)
-				y := trouble("INC-2", policy.LevelWarn)
-				y.Root, y.Times = x.ID, 2
+				y := follows(x, "INC-2", policy.LevelWarn)
 				d.commit(y)
 				d.wait(time.Minute)
 				sinkOf(ch).failing(c.fails)

@@ -36,7 +36,7 @@ func (c *channel) cover(r *record) cover {
 // somebody makes it do so, unless it cannot.
 func (c *channel) speaksFor(p, r *record) bool {
 	switch {
-	case r.urgent() && p.muted.after(c.n.o.Now()):
+	case r.urgent() && c.muted(p):
 		return false
 	case p.Here:
 		return true
@@ -135,7 +135,7 @@ func (c *channel) takenChild(r *record) *record {
 	var first *record
 	for _, child := range c.recs {
 		switch {
-		case child.Parent != r.ID, !child.urgent(), child.Off, child.muted.after(c.n.o.Now()):
+		case child.Parent != r.ID, !child.urgent(), child.Off, c.muted(child):
 		case child.AckUntil == 0:
 			return nil
 		case first == nil || child.AckUntil < first.AckUntil:
@@ -161,12 +161,16 @@ func (c *channel) childrenTaken(r *record) time.Time {
 // calls; nil: none of them is silenced. all: each of them is.
 func (c *channel) silenced(r *record) (first *record, all bool) {
 	who := c.needy(r)
-	hushed := slices.DeleteFunc(slices.Clone(who), func(m *record) bool { return !m.muted.after(c.n.o.Now()) })
-	if len(hushed) == 0 {
+	n := len(who)
+	who = slices.DeleteFunc(who, func(m *record) bool { return !c.muted(m) })
+	if len(who) == 0 {
 		return nil, false
 	}
-	return slices.MinFunc(hushed, func(a, b *record) int { return cmp.Compare(a.muted, b.muted) }), len(hushed) == len(who)
+	return slices.MinFunc(who, func(a, b *record) int { return cmp.Compare(a.muted, b.muted) }), len(who) == n
 }
+
+// muted: a silence keeps r untold now.
+func (c *channel) muted(r *record) bool { return r.muted.after(c.n.o.Now()) }
 
 // unsilenced is when the first of these silences ends: then r calls for it, or
 // reminds of it, if it still has to.
@@ -209,7 +213,7 @@ func (c *channel) allUp(r *record) bool {
 // needs: somebody is to come for m. For what came to need somebody in a silence
 // that is not before its end.
 func (c *channel) needs(m *record) bool {
-	return m.urgent() && (m.Paged || !m.muted.after(c.n.o.Now()))
+	return m.urgent() && (m.Paged || !c.muted(m))
 }
 
 // needy are the members of a storm that need somebody, or the children of an

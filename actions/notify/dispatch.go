@@ -199,17 +199,19 @@ func (c *channel) setAside(r *record) {
 // message puts a job into words.
 func (c *channel) message(j job) Message {
 	story := c.n.o.Story(j.in)
+	allUp := j.rec.urgent() && c.allUp(j.rec)
 	if len(j.rec.Members) > 0 {
-		c.tellStorm(&story, j)
+		c.tellStorm(&story, j, allUp)
+	} else {
+		for i := range story.Children {
+			c.calmed(&story.Children[i])
+		}
 	}
 	if j.rec.Child && j.rec.urgent() { // for one of its children
 		story.Incident.Level, story.Incident.NeedsYou = policy.LevelPage, true
 	}
-	if j.rec.urgent() && c.allUp(j.rec) {
+	if allUp {
 		story.Incident.NeedsYou = false
-	}
-	for i := range story.Children {
-		c.calmed(&story.Children[i])
 	}
 	if j.kind == KindStep {
 		steps := j.rec.newSteps(&j.in)

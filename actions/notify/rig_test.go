@@ -241,6 +241,13 @@ func trouble(id string, level policy.Level) policy.Incident {
 }
 
 // grow returns the next revision, with a step.
+// follows is an incident of a unit that fails again soon after x was over.
+func follows(x policy.Incident, id string, level policy.Level) policy.Incident {
+	y := trouble(id, level)
+	y.Root, y.Times = x.ID, 2
+	return y
+}
+
 func grow(in policy.Incident, text string) policy.Incident {
 	in.Rev++
 	in.Steps = append(slices.Clip(in.Steps), policy.Step{At: time.Now(), Rule: "restart", Text: text})

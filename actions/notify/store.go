@@ -224,30 +224,32 @@ func putRows(b *bolt.Bucket, rows []row) error {
 // putSilences stores the list, now or with what is stored next.
 func (s *store) putSilences(list []Silence, last uint64) {
 	s.mu.Lock()
-	s.owed = func(tx *bolt.Tx) error {
-		if err := tx.DeleteBucket([]byte(bucketSilences)); err != nil {
-			return err
-		}
-		b, err := tx.CreateBucket([]byte(bucketSilences))
-		if err != nil {
-			return err
-		}
-		rows := make([]row, 0, len(list))
-		for _, x := range list {
-			v, err := json.Marshal(x)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, row{x.ID, v})
-		}
-		n, err := json.Marshal(last)
-		if err != nil {
-			return err
-		}
-		return errors.Join(putRows(b, rows), tx.Bucket([]byte(bucketMeta)).Put([]byte(keyLastID), n))
-	}
+	s.owed = func(tx *bolt.Tx) error { return putSilences(tx, list, last) }
 	s.mu.Unlock()
 	s.pay()
+}
+
+func putSilences(tx *bolt.Tx, list []Silence, last uint64) error {
+	if err := tx.DeleteBucket([]byte(bucketSilences)); err != nil {
+		return err
+	}
+	b, err := tx.CreateBucket([]byte(bucketSilences))
+	if err != nil {
+		return err
+	}
+	rows := make([]row, 0, len(list))
+	for _, x := range list {
+		v, err := json.Marshal(x)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row{x.ID, v})
+	}
+	n, err := json.Marshal(last)
+	if err != nil {
+		return err
+	}
+	return errors.Join(putRows(b, rows), tx.Bucket([]byte(bucketMeta)).Put([]byte(keyLastID), n))
 }
 
 // pay stores silences that are not yet.

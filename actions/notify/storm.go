@@ -204,7 +204,7 @@ func (c *channel) ackOfAll(members []*record) *policy.Ack {
 			m = child
 		}
 		switch {
-		case !m.urgent(), m.muted.after(c.n.o.Now()):
+		case !m.urgent(), c.muted(m):
 		case m.AckUntil == 0:
 			return nil
 		case first == nil || m.AckUntil < first.AckUntil:
@@ -250,8 +250,8 @@ func worse(a, b *record) int {
 }
 
 // tellStorm gives a message the members of its storm, and names those who
-// need somebody.
-func (c *channel) tellStorm(story *Story, j job) {
+// need somebody. allUp: all of these work again.
+func (c *channel) tellStorm(story *Story, j job, allUp bool) {
 	story.Children = nil
 	var names []string
 	for _, id := range j.in.Children[:min(len(j.in.Children), stormList)] {
@@ -269,7 +269,7 @@ func (c *channel) tellStorm(story *Story, j job) {
 	if n := len(names); n > stormNames {
 		names = append(names[:stormNames], fmt.Sprintf("%d more", n-stormNames))
 	}
-	if j.rec.urgent() && c.allUp(j.rec) {
+	if allUp {
 		story.Incident.Cause = fmt.Sprintf("%d incidents at about the same time", len(j.in.Children))
 	}
 	if len(names) > 0 && j.in.Closed.IsZero() {

@@ -58,7 +58,7 @@ func decisionToSlack(b *testing.B, slack string, came <-chan time.Time) time.Dur
 	if err != nil {
 		b.Fatal(err)
 	}
-	tell, err := newTelling(config.Settings{Config: cfg, Sources: src, StateDir: dir}, lookup(map[string]string{"TOKEN": "xoxb-1"}), jr, &lateLoop{}, log, time.Now)
+	tell, err := newTelling(config.Settings{Config: cfg, Sources: src, StateDir: dir}, lookup(map[string]string{"TOKEN": "xoxb-1"}), jr, &lateLoop{}, asItIs, log, time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}

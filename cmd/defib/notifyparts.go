@@ -18,7 +18,6 @@ import (
 	"github.com/defib-dev/defib/cmd/defib/internal/api"
 	"github.com/defib-dev/defib/cmd/defib/internal/config"
 	"github.com/defib-dev/defib/watcher"
-	"github.com/defib-dev/defib/watcher/mask"
 	"github.com/defib-dev/defib/watcher/policy"
 )
 
@@ -77,7 +76,7 @@ func settled(v *watcher.View, docker time.Duration, now time.Time) bool {
 
 // newTelling makes every channel of the configuration. Its error names all
 // that is missing, and no secret.
-func newTelling(s config.Settings, getenv func(string) string, kept incidents, loop *lateLoop, log *slog.Logger, now func() time.Time) (*telling, error) {
+func newTelling(s config.Settings, getenv func(string) string, kept incidents, loop *lateLoop, mask func(line string) string, log *slog.Logger, now func() time.Time) (*telling, error) {
 	n := s.Config.Notify
 	n.Channels = slices.Clone(n.Channels)
 	if err := n.ReadSecrets(getenv, s.Sources); err != nil {
@@ -106,11 +105,7 @@ func newTelling(s config.Settings, getenv func(string) string, kept incidents, l
 	if len(channels) == 0 {
 		return t, nil
 	}
-	masker, err := mask.New(s.Config.Mask)
-	if err != nil {
-		return nil, err
-	}
-	teller := storyteller{view: loop.view, kept: kept, mask: masker.Line, now: func() time.Time { return now().In(zone) }}
+	teller := storyteller{view: loop.view, kept: kept, mask: mask, now: func() time.Time { return now().In(zone) }}
 	o := notify.Options{
 		Dir: s.StateDir, Channels: channels, Routes: routesOf(n.Routes), Archive: kept, Quiet: quiet,
 		Facts: teller.facts, Story: teller.story, Render: words.Render, Log: log, Now: now,

@@ -60,7 +60,7 @@ func TestEveryTypeIsMade(t *testing.T) {
 		"DING_URL": "https://example.org/robot/send?access_token=" + planted, "CHAT_URL": "lark://open.feishu.cn/" + planted,
 	}
 	log := slog.New(slog.DiscardHandler)
-	made, err := newTelling(s, lookup(vars), &shelf{}, &lateLoop{}, log, time.Now)
+	made, err := newTelling(s, lookup(vars), &shelf{}, &lateLoop{}, asItIs, log, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestBeatNote(t *testing.T) {
 
 func TestNoChannels(t *testing.T) {
 	s := config.Settings{Config: config.Default(), StateDir: t.TempDir()}
-	tell, err := newTelling(s, lookup(nil), &shelf{}, &lateLoop{}, slog.New(slog.DiscardHandler), time.Now)
+	tell, err := newTelling(s, lookup(nil), &shelf{}, &lateLoop{}, asItIs, slog.New(slog.DiscardHandler), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestAnIncidentIsTold(t *testing.T) {
 	}
 	kept := &shelf{}
 	s := config.Settings{Config: cfg, Sources: src, StateDir: t.TempDir()}
-	tell, err := newTelling(s, lookup(map[string]string{"THE_URL": server.URL}), kept, &lateLoop{}, slog.New(slog.DiscardHandler), time.Now)
+	tell, err := newTelling(s, lookup(map[string]string{"THE_URL": server.URL}), kept, &lateLoop{}, asItIs, slog.New(slog.DiscardHandler), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -511,7 +511,7 @@ func TestAMendedTokenIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := config.Settings{Config: cfg, Sources: src, StateDir: t.TempDir()}
-	tell, err := newTelling(s, lookup(nil), &shelf{}, &lateLoop{}, slog.New(slog.DiscardHandler), time.Now)
+	tell, err := newTelling(s, lookup(nil), &shelf{}, &lateLoop{}, asItIs, slog.New(slog.DiscardHandler), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -616,3 +616,6 @@ func (d *deafService) serve() {
 		_ = c.Close()
 	}
 }
+
+// asItIs masks nothing.
+func asItIs(line string) string { return line }

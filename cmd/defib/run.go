@@ -75,7 +75,7 @@ func (a *app) serve(ctx context.Context, s config.Settings) error {
 	if err != nil {
 		return err
 	}
-	tell, err := newTelling(s, a.getenv, jr, loop, log, now)
+	tell, err := newTelling(s, a.getenv, jr, loop, masker.Line, log, now)
 	if err != nil {
 		return err
 	}
